@@ -1,0 +1,1 @@
+"""The stages, `tfasr STAGE`: one file a stage with `run(config)`."""

@@ -1,0 +1,199 @@
+"""The `tfasr` command. Answers `--help` and wrong options without TensorFlow."""
+
+import importlib
+import json
+import os
+import sys
+import typing
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One stage: what it does, its configuration, an example, its positional argument."""
+
+    summary: str
+    config: str
+    example: str
+    positional: str = ""
+
+
+STAGES = {
+    "prepare": Stage(
+        "a corpus to manifests, tokenizer, feature statistics and shards",
+        "tfasr.configs.prepare:PrepareConfig",
+        "tfasr prepare --corpus librispeech --source LibriSpeech --out work/data",
+    ),
+    "train": Stage(
+        "a Conformer with CTC on prepared data",
+        "tfasr.configs.training:TrainConfig",
+        "tfasr train --config conformer_s --data work/data --run work/run",
+    ),
+    "evaluate": Stage(
+        "word and character error rates of a run or an exported model",
+        "tfasr.configs.evaluation:EvaluateConfig",
+        "tfasr evaluate --run work/run --data work/data --split test",
+    ),
+    "study": Stage(
+        "which blocks matter: reset each in turn and evaluate",
+        "tfasr.configs.study:StudyConfig",
+        "tfasr study --run work/run --data work/data",
+    ),
+    "federate": Stage(
+        "federated rounds with smaller client models, from a run and its ranking",
+        "tfasr.configs.federated:FederateConfig",
+        "tfasr federate --run work/run --data work/data --plan.kind ambient --out work/adapted",
+    ),
+    "export": Stage(
+        "a SavedModel with the ambient blocks frozen",
+        "tfasr.configs.export:ExportConfig",
+        "tfasr export --run work/run --out saved_models/NAME",
+    ),
+    "serve": Stage(
+        "an exported model over HTTP, as TensorFlow Serving answers",
+        "tfasr.configs.serving:ServeConfig",
+        "tfasr serve --model saved_models/NAME",
+    ),
+    "transcribe": Stage(
+        "audio files to text",
+        "tfasr.configs.serving:TranscribeConfig",
+        "tfasr transcribe --model saved_models/NAME speech.wav more.flac",
+        positional="files",
+    ),
+    "describe": Stage(
+        "blocks and modules of a model with shapes and parameters",
+        "tfasr.configs.describe:DescribeConfig",
+        "tfasr describe --config conformer_s",
+    ),
+    "quickstart": Stage(
+        "all stages on synthetic speech, and a table of what came out",
+        "tfasr.configs.quickstart:QuickstartConfig",
+        "tfasr quickstart --work work/quickstart",
+    ),
+}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs one stage.
+
+    Args:
+        arguments: Of the command line; None takes the process's own.
+
+    Returns:
+        0, 1 where the stage failed, 2 where the arguments are wrong, 130 where interrupted.
+    """
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    if not given or given[0] in ("-h", "--help"):
+        print(_overview())
+        return 0
+    name = given[0]
+    if name not in STAGES:
+        print(f"tfasr: no stage {name!r}; it has {', '.join(STAGES)}", file=sys.stderr)
+        return 2
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    try:
+        config = _parse(name, given[1:])
+    except ValueError as error:
+        print(f"tfasr {name}: {error} (see tfasr {name} --help)", file=sys.stderr)
+        return 2
+    try:
+        importlib.import_module(f"pipelines.{name}").run(config)
+    except (ValueError, OSError) as error:
+        print(f"tfasr {name}: {' '.join(str(error).split())}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print(f"tfasr {name}: interrupted; run the same command to go on", file=sys.stderr)
+        return 130
+    return 0
+
+
+def _overview() -> str:
+    width = max(map(len, STAGES))
+    stages = "\n".join(f"  {name:{width}}  {stage.summary}" for name, stage in STAGES.items())
+    return (
+        "usage: tfasr STAGE [--config PRESET_OR_YAML] [options]\n\n"
+        "Speech recognition from recorded speech to served text. The stages, in order:\n\n"
+        f"{stages}\n\n"
+        "Start with `tfasr quickstart`. `tfasr STAGE --help` lists a stage's options; --config\n"
+        "takes a preset such as conformer_s or a YAML file whose sections are named like stages."
+    )
+
+
+def _parse(name: str, arguments: list[str]) -> Any:
+    from jsonargparse import ArgumentError
+
+    from tfasr.configs.loading import make_parser, one_line, option_types
+
+    stage = STAGES[name]
+    module, _, attribute = stage.config.partition(":")
+    kind = getattr(importlib.import_module(module), attribute)
+    parser = make_parser(
+        kind,
+        skip={stage.positional} - {""},
+        prog=f"tfasr {name}",
+        description=f"{stage.summary[0].upper()}{stage.summary[1:]}.",
+        epilog=f"example: {stage.example}",
+    )
+    parser.add_argument("--config", action="config", help="A preset or a YAML file.")
+    if stage.positional:
+        parser.add_argument(stage.positional, nargs="*", type=Path, help="Files and folders.")
+    try:
+        values = parser.parse_args(_expanded(name, arguments, option_types(kind)))
+        parsed = vars(parser.instantiate(values))
+        return kind(**{key: _frozen(value) for key, value in parsed.items() if key != "config"})
+    except (ArgumentError, TypeError) as error:
+        raise ValueError(one_line(error)) from None
+
+
+def _frozen(value: Any) -> Any:
+    return tuple(value) if isinstance(value, list) else value
+
+
+def _expanded(name: str, arguments: list[str], types: dict[str, Any]) -> list[str]:
+    """Writes arguments as the parser takes them.
+
+    A `--config` is given the stage's values in JSON, a bare flag "true", a list its brackets.
+    """
+    split = [part for argument in arguments for part in _split(argument)]
+    out: list[str] = []
+    for argument, after in zip(split, [*split[1:], "--"], strict=True):
+        option = out[-1] if out else ""
+        if option == "--config":
+            argument = _section(name, argument)
+        elif typing.get_origin(types.get(option)) is tuple and argument[:1] not in "[(-":
+            argument = f"[{argument}]"
+        out.append(argument)
+        if types.get(argument) is bool and after.startswith("--"):
+            out.append("true")
+    return out
+
+
+def _split(argument: str) -> list[str]:
+    return argument.split("=", 1) if argument.startswith("--") else [argument]
+
+
+def _section(name: str, config: str) -> str:
+    """Returns, as JSON, what a preset or a YAML file says of a stage."""
+    from tfasr.configs.loading import read_yaml, to_mapping
+    from tfasr.configs.model import PRESETS
+
+    shipped = Path(__file__).parent / "configs"
+    path = next((p for p in (Path(config), shipped / f"{config}.yaml") if p.is_file()), None)
+    if path is None and config in PRESETS:
+        sections = {"train": {"model": to_mapping(PRESETS[config])}}
+    elif path is not None:
+        sections = read_yaml(path)
+        unknown = sorted(set(sections) - set(STAGES))
+        if unknown:
+            raise ValueError(
+                f"{path}: a section must be named like a stage; got {', '.join(unknown)}"
+            )
+    else:
+        names = [*PRESETS, *sorted(file.stem for file in shipped.glob("*.yaml"))]
+        raise ValueError(f"--config takes a YAML file or one of {', '.join(names)}; got {config}")
+    if name == "describe":
+        return json.dumps({"model": sections.get("train", {}).get("model", {})})
+    return json.dumps(sections.get(name) or {})

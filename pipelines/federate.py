@@ -1,0 +1,118 @@
+"""`tfasr federate`: federated rounds with smaller client models, from a run to a run."""
+
+from pipelines.progress import ProgressLine
+from tfasr.artifacts.files import read_json_lines
+from tfasr.configs.federated import FederateConfig
+from tfasr.data.clients import ClientPipeline, write_clients
+from tfasr.data.pipelines import evaluation_batches
+from tfasr.data.prepared import PreparedData
+from tfasr.evaluation.error_rates import evaluate_texts
+from tfasr.evaluation.transcription import Transcriber, model_transcriber, transcribe_batches
+from tfasr.federated.accounting import Account
+from tfasr.federated.folder import check_tokens, create_run
+from tfasr.federated.plans import kept_units
+from tfasr.federated.rounds import LOG, FederatedTrainer, Population
+from tfasr.models.conformer import ConformerCTC
+from tfasr.models.layout import Layout, weights_hash
+from tfasr.study.ranking import Ranking
+from tfasr.training.loop import Validation
+from tfasr.training.run import Run
+
+
+def run(config: FederateConfig) -> None:
+    """Runs the rounds of a federated run to their end, from wherever it stands."""
+    data, origin = PreparedData(config.data), Run(config.run)
+    origin.check_data(data)
+    check_tokens(origin, data)
+    kept = kept_units(config.plan, origin.model_config, _ranking(config, origin))
+    folder = create_run(config, kept)
+    done = max(folder.checkpoints.steps(), default=0)
+    if done >= config.rounds:
+        print(f"{config.out}: already ran {done} rounds; a higher --rounds prolongs it")
+        return
+    if done:
+        print(f"{config.out}: goes on from round {done}")
+    trainer = FederatedTrainer(
+        folder, config, kept, _population(config, folder, data), _validation(config, folder, data)
+    )
+    _print_plan(config, kept, trainer.account)
+    trainer.train(ProgressLine("federate"))
+    _print_outcome(config, folder)
+
+
+def _domains(config: FederateConfig, data: PreparedData) -> tuple[str, ...]:
+    return config.domains or data.withheld_domains
+
+
+def _ranking(config: FederateConfig, origin: Run) -> Ranking | None:
+    if not config.plan.needs_ranking:
+        return None
+    ranking = Ranking.read(config.ranking_path)
+    ranking.require_model(weights_hash(Layout(origin.trained_model())), config.ranking_path)
+    return ranking
+
+
+def _population(config: FederateConfig, folder: Run, data: PreparedData) -> Population:
+    clients = write_clients(
+        data,
+        config.out / "clients",
+        domains=_domains(config, data),
+        limits=folder.config.batching,
+    )
+    hours = sum(client.seconds for client in clients) / 3600
+    utterances = sum(client.utterances for client in clients)
+    domains = ", ".join(_domains(config, data)) or "all"
+    print(
+        f"federate: {len(clients)} clients, {utterances} utterances, {hours:.2f} h, "
+        f"domains {domains}"
+    )
+    pipeline = ClientPipeline(
+        extractor=folder.extractor,
+        augmentation=config.augmentation,
+        masking=config.masking,
+        batch=config.client_batch,
+        steps=config.client_steps,
+        seed=config.seed,
+    )
+    return Population(clients, pipeline)
+
+
+def _validation(config: FederateConfig, folder: Run, data: PreparedData) -> Validation:
+    domains = _domains(config, data)
+    batches = evaluation_batches(
+        data.shards("valid"),
+        data.durations("valid", domains),
+        domains=domains,
+        extractor=folder.extractor,
+    )
+    transcribers: dict[str, Transcriber] = {}
+
+    def validate(model: ConformerCTC) -> dict[str, float]:
+        if not transcribers:
+            transcribers["greedy"] = model_transcriber(model, folder.tokenizer.pieces)
+        hypotheses = transcribe_batches(transcribers["greedy"], batches)
+        result = evaluate_texts([h.reference for h in hypotheses], [h.text for h in hypotheses])
+        return {"wer": result.wer, "cer": result.cer}
+
+    return validate
+
+
+def _print_plan(config: FederateConfig, kept: list[tuple[int, int]], sizes: Account) -> None:
+    units = " ".join(str(first) for first, _ in kept)
+    print(f"federate: plan {config.plan.kind}, inner units kept by block: {units}")
+    print(
+        f"federate: {sizes.parameters_full:,} parameters, {sizes.parameters_client:,} at a client, "
+        f"{sizes.dropped:,} dropped ({100 * sizes.dropped_share:.1f} %); "
+        f"{sizes.bytes_down:,} bytes down and {sizes.bytes_up:,} up per client and round"
+    )
+
+
+def _print_outcome(config: FederateConfig, folder: Run) -> None:
+    rows = [row for row in read_json_lines(folder.folder / LOG) if "wer" in row]
+    best = folder.checkpoints.best_step()
+    lowest = folder.checkpoints.progress(best).validation["wer"]
+    print(
+        f"{config.out}: validation word error rate {100 * rows[0]['wer']:.2f} % before, "
+        f"{100 * rows[-1]['wer']:.2f} % after {rows[-1]['round']} rounds, "
+        f"{100 * lowest:.2f} % at best (round {best})"
+    )

@@ -1,0 +1,81 @@
+"""`tfasr train`: prepared data to a run."""
+
+import tensorflow as tf
+
+from pipelines.progress import ProgressLine
+from tfasr.configs.training import TrainConfig
+from tfasr.data.batches import make_buckets
+from tfasr.data.pipelines import TrainingPipeline, evaluation_batches
+from tfasr.data.prepared import PreparedData
+from tfasr.evaluation.error_rates import evaluate_texts
+from tfasr.evaluation.transcription import model_transcriber, transcribe_batches
+from tfasr.models.conformer import ConformerCTC
+from tfasr.training.loop import Trainer, Validation
+from tfasr.training.run import Run
+
+
+def run(config: TrainConfig) -> None:
+    """Trains a run to its end, from wherever it stands."""
+    # Sums of several threads must come out in one order for a resume to be exact.
+    tf.config.experimental.enable_op_determinism()
+    data = PreparedData(config.data)
+    folder = Run.create(config, data)
+    done = max(folder.checkpoints.steps(), default=0)
+    if done >= config.steps:
+        print(f"{config.run}: already trained to step {done}; a higher --steps prolongs it")
+        return
+    if done:
+        print(f"{config.run}: goes on from step {done}")
+    pipeline = _training_pipeline(config, folder, data)
+    progress = Trainer(folder, pipeline, config, _validation(config, folder, data)).train(
+        ProgressLine("train")
+    )
+    best = folder.checkpoints.best_step()
+    rate = folder.checkpoints.progress(best).validation["wer"]
+    print(
+        f"{config.run}: trained {progress.step} steps in {progress.seconds / 60:.1f} min; "
+        f"validation word error rate {100 * rate:.2f} % at step {best}"
+    )
+
+
+def _training_pipeline(config: TrainConfig, folder: Run, data: PreparedData) -> TrainingPipeline:
+    domains = data.domains_to_train_on(config.domains)
+    durations = data.durations("train", domains)
+    kept = [d for d in durations if config.batching.min_seconds <= d <= config.batching.max_seconds]
+    hours = sum(kept) / 3600
+    print(f"train: {len(kept)} utterances, {hours:.2f} h, domains {', '.join(domains)}")
+    if len(kept) < len(durations):
+        print(
+            f"train: {len(durations) - len(kept)} utterances left out, not between "
+            f"{config.batching.min_seconds} and {config.batching.max_seconds} s"
+        )
+    return TrainingPipeline(
+        shards=data.shards("train"),
+        domains=domains,
+        buckets=make_buckets(kept, config.batching, slowest=config.augmentation.speed[0]),
+        batching=config.batching,
+        extractor=folder.extractor,
+        augmentation=config.augmentation,
+        masking=config.masking,
+        seed=config.seed,
+    )
+
+
+def _validation(config: TrainConfig, folder: Run, data: PreparedData) -> Validation:
+    domains = config.valid_domains or data.domains_to_train_on(config.domains)
+    batches = evaluation_batches(
+        data.shards("valid"),
+        data.durations("valid", domains),
+        domains=domains,
+        extractor=folder.extractor,
+    )
+    transcribers = {}
+
+    def validate(model: ConformerCTC) -> dict[str, float]:
+        if not transcribers:
+            transcribers["greedy"] = model_transcriber(model, folder.tokenizer.pieces)
+        hypotheses = transcribe_batches(transcribers["greedy"], batches)
+        result = evaluate_texts([h.reference for h in hypotheses], [h.text for h in hypotheses])
+        return {"wer": result.wer, "cer": result.cer}
+
+    return validate

@@ -1,0 +1,45 @@
+from pathlib import Path
+
+import pytest
+
+from tfasr.configs.serving import ServeConfig, TranscribeConfig
+
+MODEL = Path("saved_models/demo")
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"port": 65536}, r"port must be in \[0, 65535\]; got port=65536"),
+        ({"host": ""}, "host must not be empty"),
+        ({"max_seconds": 0.0}, "max_seconds must be positive; got max_seconds=0.0"),
+        ({"max_seconds": float("nan")}, "max_seconds must be positive; got max_seconds=nan"),
+        ({"max_instances": 0}, "max_instances must be positive; got max_instances=0"),
+        ({"max_request_bytes": -1}, "max_request_bytes must be positive"),
+    ],
+)
+def test_serve_settings_out_of_range_are_named(settings, message):
+    with pytest.raises(ValueError, match=message):
+        ServeConfig(model=MODEL, **settings)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({}, "give either model or url; got model=None, url=''"),
+        ({"model": MODEL, "url": "http://h/v1/models/demo"}, "give either model or url"),
+        ({"url": "http://h:8501"}, "url must be http://HOST:PORT/v1/models/NAME"),
+        ({"url": "http://h/v1/models/demo:predict"}, "url must be http://HOST:PORT"),
+        ({"model": MODEL, "files": ()}, "files must name at least one"),
+        ({"model": MODEL, "max_seconds": -1.0}, "max_seconds must be positive"),
+    ],
+)
+def test_transcribe_settings_that_make_no_sense_are_named(settings, message):
+    with pytest.raises(ValueError, match=message):
+        TranscribeConfig(**{"files": (Path("a.wav"),), **settings})
+
+
+@pytest.mark.parametrize("tail", ["", "/versions/12"])
+def test_a_url_names_a_model_or_one_of_its_versions(tail):
+    url = f"https://host:8501/v1/models/demo{tail}"
+    assert TranscribeConfig(url=url, files=(Path("a.wav"),)).url == url

@@ -1,0 +1,186 @@
+"""A trained run, its data and its ranking, small enough to federate in a test."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tfasr.artifacts.files import write_json, write_json_lines
+from tfasr.configs.corpora import TokenizerConfig
+from tfasr.configs.data import BatchConfig
+from tfasr.configs.features import FbankConfig
+from tfasr.configs.federated import FederateConfig, PlanConfig
+from tfasr.configs.model import EncoderConfig, ModelConfig
+from tfasr.configs.seeds import counted_generator
+from tfasr.configs.training import TrainConfig
+from tfasr.data.clients import ClientPipeline, write_clients
+from tfasr.data.prepared import PreparedData
+from tfasr.data.shards import Record, write_shard
+from tfasr.federated.rounds import Population
+from tfasr.models.layout import Layout, weights_hash
+from tfasr.study.ranking import BlockScore, Ranking
+from tfasr.text.tokenizer import Tokenizer, train_tokenizer
+from tfasr.training.checkpoints import Progress
+from tfasr.training.run import Run
+
+FBANK = FbankConfig(sample_rate=8000, num_mels=8)
+SPEAKERS = ("ada", "bo", "cy")
+TEXTS = ("up", "down", "left", "right", "up down")
+
+
+def recording(name: str, seconds: float) -> np.ndarray:
+    generator = counted_generator(0, "noise", name)
+    return generator.integers(-3000, 3000, int(seconds * FBANK.sample_rate)).astype(np.int16)
+
+
+def records(split: str, tokenizer: Tokenizer) -> list[Record]:
+    """Speaker s has 3 + s training utterances and one to validate on, in domain "close"."""
+    rows = []
+    for index, speaker in enumerate(SPEAKERS):
+        for number in range(3 + index if split == "train" else 1):
+            text = TEXTS[number % len(TEXTS)]
+            rows.append(
+                Record(
+                    utterance_id=f"{split}-{speaker}-{number}",
+                    number=len(rows),
+                    samples=recording(f"{split}{speaker}{number}", 0.6 + 0.1 * number),
+                    tokens=tokenizer.encode(text),
+                    text=text,
+                    speaker=speaker,
+                    domain="close",
+                )
+            )
+    return rows
+
+
+@pytest.fixture(scope="session")
+def data(tmp_path_factory: pytest.TempPathFactory) -> PreparedData:
+    folder = tmp_path_factory.mktemp("data")
+    settings = TokenizerConfig(kind="char")
+    train_tokenizer(list(TEXTS), settings, folder / "tokenizer.model")
+    tokenizer = Tokenizer(folder / "tokenizer.model")
+    splits = {"test": {"utterances": 0, "seconds": 0.0, "shards": []}}
+    for split in ("train", "valid"):
+        rows = records(split, tokenizer)
+        write_shard(folder / f"shards/{split}-00000.tfrecord", rows)
+        manifest = [
+            {
+                "duration": len(row.samples) / FBANK.sample_rate,
+                "speaker": row.speaker,
+                "domain": row.domain,
+            }
+            for row in rows
+        ]
+        write_json_lines(folder / f"{split}.jsonl", manifest)
+        splits[split] = {"shards": [{"file": f"shards/{split}-00000.tfrecord"}]}
+    mean_and_deviation = {"mean": [8.0] * 8, "deviation": [2.0] * 8}
+    write_json(folder / "cmvn.json", mean_and_deviation)
+    index = {
+        "sample_rate": FBANK.sample_rate,
+        "fbank": {"sample_rate": FBANK.sample_rate, "num_mels": 8},
+        "withheld_domains": ["close"],
+        "splits": splits,
+    }
+    write_json(folder / "data.json", index)
+    return PreparedData(folder)
+
+
+@pytest.fixture(scope="session")
+def origin(data: PreparedData, tmp_path_factory: pytest.TempPathFactory) -> Run:
+    folder = tmp_path_factory.mktemp("origin") / "run"
+    encoder = EncoderConfig(
+        num_blocks=2, dim=16, num_heads=2, conv_kernel=3, norm_groups=4, dropout=0.1
+    )
+    config = TrainConfig(data=data.folder, run=folder, model=ModelConfig(encoder=encoder))
+    run = Run.create(config, data)
+    model = run.initial_model()
+    run.checkpoints.save(tf.train.Checkpoint(model=model), Progress(step=1))
+    return run
+
+
+@pytest.fixture(scope="session")
+def ranking(origin: Run) -> Ranking:
+    """Block 1 is ambient, block 0 critical."""
+    scores = tuple(
+        BlockScore(
+            block=block,
+            wer=penalty,
+            penalty=penalty,
+            interval=(0.0, 1.0),
+            reinitialised_wer=penalty,
+            rerandomised_wer=(penalty,),
+        )
+        for block, penalty in ((1, 0.1), (0, 0.5))
+    )
+    return Ranking(
+        blocks=scores,
+        baseline_wer=0.0,
+        method="rerandomise",
+        seeds=(0,),
+        step=1,
+        model_hash=weights_hash(Layout(origin.trained_model())),
+        data_hash="",
+        utterances=3,
+        words=3,
+        command="",
+    )
+
+
+@pytest.fixture(scope="session")
+def make_config(origin: Run, data: PreparedData) -> Callable[[Path], FederateConfig]:
+    """One block at half its units, 4 rounds of 2 clients with 2 steps, written to a folder."""
+
+    def make(out: Path) -> FederateConfig:
+        return FederateConfig(
+            run=origin.folder,
+            data=data.folder,
+            out=out,
+            plan=PlanConfig(kind="ambient", blocks=1, base_rate=0.0),
+            rounds=4,
+            clients_per_round=2,
+            client_steps=2,
+            client_batch=2,
+            evaluate_every=2,
+        )
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def make_population(origin: Run, data: PreparedData) -> Callable[[FederateConfig], Population]:
+    """The clients of a configuration."""
+
+    def make(config: FederateConfig) -> Population:
+        limits = BatchConfig(min_seconds=0.1, max_seconds=5.0)
+        clients = write_clients(data, config.out / "clients", domains=(), limits=limits)
+        pipeline = ClientPipeline(
+            extractor=origin.extractor,
+            augmentation=config.augmentation,
+            masking=config.masking,
+            batch=config.client_batch,
+            steps=config.client_steps,
+            seed=config.seed,
+        )
+        return Population(clients, pipeline)
+
+    return make
+
+
+@pytest.fixture
+def config(make_config: Callable[[Path], FederateConfig], tmp_path: Path) -> FederateConfig:
+    return make_config(tmp_path / "adapted")
+
+
+@pytest.fixture
+def full_config(config: FederateConfig) -> FederateConfig:
+    return replace(config, plan=PlanConfig(kind="full"))
+
+
+@pytest.fixture
+def population(
+    make_population: Callable[[FederateConfig], Population], config: FederateConfig
+) -> Population:
+    return make_population(config)

@@ -1,0 +1,54 @@
+from dataclasses import replace
+
+import pytest
+
+from tfasr.configs.federated import PlanConfig
+from tfasr.configs.model import TINY
+from tfasr.federated.accounting import account
+from tfasr.federated.plans import block_rates, kept_units
+from tfasr.federated.submodels import client_layout
+from tfasr.models.layout import layout_without_weights
+
+
+def test_ambient_gives_its_rate_to_the_smallest_penalties(ranking):
+    plan = PlanConfig(kind="ambient", blocks=1, rate=0.5, base_rate=0.1)
+    assert block_rates(plan, 2, ranking) == [0.1, 0.5]
+
+
+def test_critical_gives_its_rate_to_the_largest_penalties(ranking):
+    plan = PlanConfig(kind="critical", blocks=1, rate=0.5, base_rate=0.1)
+    assert block_rates(plan, 2, ranking) == [0.5, 0.1]
+
+
+def test_flat_and_full_need_no_ranking():
+    assert block_rates(PlanConfig(kind="flat", rate=0.2), 3) == [0.2] * 3
+    assert block_rates(PlanConfig(kind="full"), 3) == [0.0] * 3
+
+
+def test_a_plan_that_chooses_blocks_needs_a_ranking():
+    with pytest.raises(ValueError, match=r"plan\.kind=ambient needs a ranking"):
+        block_rates(PlanConfig(kind="ambient"), 2)
+
+
+def test_a_ranking_of_another_depth_is_refused(ranking):
+    with pytest.raises(ValueError, match="got 2 of num_blocks=6"):
+        block_rates(PlanConfig(kind="ambient"), 6, ranking)
+
+
+def test_kept_units_are_rounded():
+    # 256 units: 0.7 of them are 179.2.
+    assert kept_units(PlanConfig(kind="flat", rate=0.3), TINY) == [(179, 179)] * 6
+
+
+def test_a_module_keeps_one_unit_at_least():
+    assert kept_units(PlanConfig(kind="flat", rate=0.999), TINY) == [(1, 1)] * 6
+
+
+def test_dropped_parameters_are_what_the_rates_say(ranking):
+    # 2 of 6 blocks lose 128 of 256 units, 4 lose 26; a unit has 64 + 1 + 64 parameters, and a
+    # block has two modules.
+    scores = tuple(replace(ranking.blocks[0], block=block) for block in range(6))
+    plan = PlanConfig(kind="ambient", blocks=2, rate=0.5, base_rate=0.1)
+    kept = kept_units(plan, TINY, replace(ranking, blocks=scores))
+    sizes = account(layout_without_weights(TINY), client_layout(TINY, kept))
+    assert sizes.dropped == 2 * 129 * (2 * 128 + 4 * 26)

@@ -1,0 +1,146 @@
+"""What every sequence layer keeps to."""
+
+import json
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tfasr.models.attention import RelativeAttention
+from tfasr.models.block import ConformerBlock
+from tfasr.models.conformer import ConformerCTC
+from tfasr.models.convolution import ConvolutionModule, DepthwiseConv
+from tfasr.models.feed_forward import FeedForward
+from tfasr.models.normalization import MaskedBatchNorm, MaskedGroupNorm
+from tfasr.models.subsampling import ConvSubsampling
+
+CHANNELS = 8
+
+
+def small_conformer():
+    blocks = [ConformerBlock(2, (12, 12), 4, "group", 2, name=f"block_{i}") for i in (0, 1)]
+    return ConformerCTC(ConvSubsampling(6, name="subsampling"), blocks, 5)
+
+
+def with_mask(layer, x, mask):
+    return layer(x, mask=mask)
+
+
+def frame_by_frame(layer, x, mask):
+    return layer(x)
+
+
+def zero_on_padding(layer, x, mask):
+    return layer(tf.where(mask[:, :, None], x, tf.zeros([], x.dtype)))
+
+
+def with_num_frames(layer, x, mask):
+    return layer(x, tf.reduce_sum(tf.cast(mask, tf.int32), 1))
+
+
+# The layer, how it is called, and by how much it shortens its input.
+CASES = {
+    "feed_forward": (lambda: FeedForward(12), frame_by_frame, 1),
+    "attention": (lambda: RelativeAttention(2), with_mask, 1),
+    "depthwise_odd": (lambda: DepthwiseConv(3), zero_on_padding, 1),
+    "depthwise_even": (lambda: DepthwiseConv(4), zero_on_padding, 1),
+    "convolution_group": (lambda: ConvolutionModule(3, "group", 4), with_mask, 1),
+    "convolution_batch": (lambda: ConvolutionModule(4, "batch"), with_mask, 1),
+    "group_norm": (lambda: MaskedGroupNorm(2), with_mask, 1),
+    "batch_norm": (lambda: MaskedBatchNorm(), with_mask, 1),
+    "subsampling": (lambda: ConvSubsampling(6), with_mask, 4),
+    "block_group": (lambda: ConformerBlock(2, (12, 6), 5, "group", 4), with_mask, 1),
+    "block_batch": (lambda: ConformerBlock(2, (12, 6), 4, "batch"), with_mask, 1),
+    "conformer": (small_conformer, with_num_frames, 4),
+}
+
+
+@pytest.fixture(scope="module", params=CASES)
+def case(request):
+    return CASES[request.param]
+
+
+@pytest.fixture(scope="module")
+def layer(case, with_noise_weights):
+    return with_noise_weights(case[0](), (None, None, CHANNELS))
+
+
+def real(lengths, frames):
+    return tf.sequence_mask(lengths, frames)
+
+
+@pytest.mark.parametrize(
+    ("length", "frames"), [(1, 2), (2, 9), (5, 6), (6, 13), (8, 9), (11, 20), (12, 13)]
+)
+def test_padding_changes_no_real_frame(case, layer, noise, length, frames):
+    _, call, factor = case
+    x = noise(2, frames, CHANNELS)
+    alone = call(layer, x[:1, :length], real([length], length))
+    # Whatever stands in the padding.
+    x[0, length:] = 100 * noise(frames - length, CHANNELS, seed=1)
+    padded = call(layer, x, real([length, frames], frames))
+    kept = -(-length // factor)
+    assert alone.shape[1] == kept
+    np.testing.assert_allclose(padded[:1, :kept], alone, atol=2e-5)
+
+
+def test_no_mask_means_that_all_frames_are_real(case, layer, noise):
+    call, x = case[1], tf.constant(noise(2, 7, CHANNELS))
+    without = layer(x, tf.constant([7, 7])) if call is with_num_frames else layer(x)
+    np.testing.assert_allclose(without, call(layer, x, real([7, 7], 7)), atol=1e-6)
+
+
+def test_output_is_finite_where_an_utterance_has_no_real_frame(case, layer, noise):
+    out = case[1](layer, tf.constant(noise(2, 7, CHANNELS)), real([0, 7], 7))
+    assert np.isfinite(out).all()
+
+
+def test_a_layer_comes_back_from_its_json_configuration(case, layer, noise):
+    stored = json.dumps(keras.layers.serialize(layer))
+    again = keras.layers.deserialize(json.loads(stored))
+    if not again.built:
+        again.build((None, None, CHANNELS))
+    again.set_weights(layer.get_weights())
+    x, mask = tf.constant(noise(2, 7, CHANNELS)), real([5, 7], 7)
+    np.testing.assert_array_equal(case[1](again, x, mask), case[1](layer, x, mask))
+
+
+def test_a_graph_for_all_shapes_computes_the_same(case, layer, noise):
+    signature = [tf.TensorSpec([None, None, CHANNELS]), tf.TensorSpec([None, None], tf.bool)]
+    graph = tf.function(lambda x, mask: case[1](layer, x, mask), input_signature=signature)
+    x, mask = tf.constant(noise(2, 7, CHANNELS)), real([5, 7], 7)
+    np.testing.assert_allclose(graph(x, mask), case[1](layer, x, mask), atol=1e-5)
+
+
+def test_every_trainable_weight_has_a_gradient(case, layer, noise):
+    with tf.GradientTape() as tape:
+        out = case[1](layer, tf.constant(noise(2, 9, CHANNELS)), real([5, 9], 9))
+        loss = tf.reduce_sum(out * noise(*out.shape, seed=1))
+    gradients = tape.gradient(loss, layer.trainable_weights)
+    missing = {
+        weight.name
+        for weight, gradient in zip(layer.trainable_weights, gradients, strict=True)
+        if gradient is None or not np.any(gradient)
+    }
+    # A constant added to all keys changes no attention.
+    assert not {name for name in missing if "key/bias" not in name}
+
+
+@pytest.fixture
+def bfloat16_policy():
+    keras.mixed_precision.set_global_policy("mixed_bfloat16")
+    yield
+    keras.mixed_precision.set_global_policy("float32")
+
+
+def test_bfloat16_computes_the_same_to_its_precision(
+    case, layer, noise, with_noise_weights, bfloat16_policy
+):
+    make, call, _ = case
+    mixed = with_noise_weights(make(), (None, None, CHANNELS))
+    x, mask = tf.constant(noise(2, 7, CHANNELS)), real([5, 7], 7)
+    expected = call(layer, x, mask).numpy()
+    out = tf.cast(call(mixed, tf.cast(x, tf.bfloat16), mask), tf.float32).numpy()
+    # Eight bits, over the roundings of up to two blocks.
+    assert 0 < np.abs(out - expected).mean() < 0.03 * np.abs(expected).mean()

@@ -1,0 +1,1 @@
+"""Speech recognition in Keras, from recorded speech to served text."""

@@ -1,0 +1,1 @@
+"""Corpora, manifests and decoded audio; imports no TensorFlow."""

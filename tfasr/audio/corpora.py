@@ -1,0 +1,22 @@
+"""From the settings of a preparation to its corpus."""
+
+from tfasr.audio.fsdd import Fsdd
+from tfasr.audio.librispeech import LibriSpeech
+from tfasr.audio.manifest import Manifest
+from tfasr.audio.synthetic import Synthetic
+from tfasr.audio.utterance import Corpus
+from tfasr.configs.prepare import PrepareConfig
+
+
+def open_corpus(config: PrepareConfig) -> Corpus:
+    """Makes the corpus that is to be prepared; reads no file yet."""
+    rate = config.fbank.sample_rate
+    match config.corpus:
+        case "librispeech":
+            return LibriSpeech(config.librispeech, config.source, rate)
+        case "fsdd":
+            return Fsdd(config.fsdd, config.source, rate)
+        case "manifest":
+            return Manifest(config.source, rate)
+        case "synthetic":
+            return Synthetic(config.synthetic)

@@ -1,0 +1,112 @@
+"""Federated training with smaller client models."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from tfasr.configs.features import AugmentConfig, SpecAugmentConfig
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlanConfig:
+    """What share of each block's feed-forward inner units is left out of a client's model.
+
+    The defaults are "Amb-2 50%" of the ambient-layers paper, table 3. Its printed sizes follow
+    only if all other blocks are given a rate of their own, 10 %.
+
+    Args:
+        kind: "ambient" and "critical" give `rate` to the blocks at that end of the ranking and
+            `base_rate` to all others; "flat" gives `rate` to all; "full" leaves nothing out.
+        blocks: How many blocks are at that end.
+        rate: Share left out of the chosen blocks, in [0, 1).
+        base_rate: Share left out of all others, in [0, 1).
+        scaling: "inverse" multiplies what the kept units of a module add up to by their number's
+            inverse share, as dropout does; "none" leaves the sum smaller.
+    """
+
+    kind: Literal["full", "flat", "ambient", "critical"] = "ambient"
+    blocks: int = 2
+    rate: float = 0.5
+    base_rate: float = 0.1
+    scaling: Literal["inverse", "none"] = "inverse"
+
+    def __post_init__(self) -> None:
+        if self.blocks < 1:
+            raise ValueError(f"blocks must be at least 1; got blocks={self.blocks}")
+        for name in ("rate", "base_rate"):
+            if not 0 <= getattr(self, name) < 1:
+                raise ValueError(f"{name} must be in [0, 1); got {name}={getattr(self, name)}")
+
+    @property
+    def needs_ranking(self) -> bool:
+        """Whether blocks are chosen by what `tfasr study` found."""
+        return self.kind in ("ambient", "critical")
+
+
+# No change of the waveform: a client's own recordings are what it is to learn.
+PLAIN_AUDIO = AugmentConfig(speed=(1.0, 1.0), gain_db=(0.0, 0.0), dither=0.0)
+# Some twenty utterances of a speaker bear less masking than hours of many.
+LIGHT_MASKING = SpecAugmentConfig(time_masks=2, time_width=10, time_share=0.05)
+
+
+@dataclass(frozen=True, kw_only=True)
+class FederateConfig:
+    """Goes on training a run on many clients, one a speaker, and writes another run.
+
+    Args:
+        run: The run to start from, at the checkpoint with its lowest error rate.
+        data: A folder made by `tfasr prepare`.
+        out: The new run's folder. An unfinished one is resumed, a finished one is left alone.
+        ranking: What `tfasr study` found; where it is not given, RUN/study/ranking.json.
+        plan: What is left out of a client's model.
+        domains: Domains of the clients' speech; empty means those that the data withheld, or
+            all where it withheld none.
+        rounds: Rounds to the end; more of them prolong a finished run.
+        clients_per_round: Clients in a round; all of them where there are fewer.
+        client_steps: Most steps of a client in a round; it sees an utterance at most once.
+        client_batch: Utterances in a step.
+        client_learning_rate: Of the clients' SGD.
+        server: Optimizer that takes the clients' mean update as its gradient.
+        server_learning_rate: Of that optimizer; 1 with "sgd" is plain federated averaging.
+        augmentation: Of the clients' waveforms.
+        masking: Of their features.
+        evaluate_every: Rounds between evaluations on the validation split of `domains`.
+        seed: Decides clients, slices, order, masks and dropout of every round.
+    """
+
+    run: Path
+    data: Path
+    out: Path
+    ranking: Path = Path()
+    plan: PlanConfig = field(default_factory=PlanConfig)
+    domains: tuple[str, ...] = ()
+    rounds: int = 50
+    clients_per_round: int = 8
+    client_steps: int = 4
+    client_batch: int = 8
+    client_learning_rate: float = 0.05
+    server: Literal["sgd", "adam"] = "sgd"
+    server_learning_rate: float = 1.0
+    augmentation: AugmentConfig = PLAIN_AUDIO
+    masking: SpecAugmentConfig = LIGHT_MASKING
+    evaluate_every: int = 10
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for name in (
+            "rounds",
+            "clients_per_round",
+            "client_steps",
+            "client_batch",
+            "evaluate_every",
+        ):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1; got {name}={getattr(self, name)}")
+        for name in ("client_learning_rate", "server_learning_rate"):
+            if not getattr(self, name) > 0:
+                raise ValueError(f"{name} must be positive; got {name}={getattr(self, name)}")
+
+    @property
+    def ranking_path(self) -> Path:
+        """Where the ranking is."""
+        return self.run / "study" / "ranking.json" if self.ranking == Path() else self.ranking

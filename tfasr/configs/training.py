@@ -1,0 +1,84 @@
+"""Central training."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from tfasr.configs.data import BatchConfig
+from tfasr.configs.features import AugmentConfig, SpecAugmentConfig
+from tfasr.configs.model import ModelConfig
+
+
+@dataclass(frozen=True, kw_only=True)
+class OptimizerConfig:
+    """Adam with the Noam schedule. The betas are those of Gulati et al. (2020), section 3.2.
+
+    Args:
+        peak: Learning rate at the end of the warm-up.
+        warmup: Steps of rising learning rate.
+        beta_1: Decay of the first moment.
+        beta_2: Decay of the second moment.
+        epsilon: Added to the root of the second moment.
+        weight_decay: Share of a kernel taken off at each step, times the learning rate.
+        clip_norm: Largest global norm of the gradient.
+    """
+
+    peak: float = 2e-3
+    warmup: int = 10_000
+    beta_1: float = 0.9
+    beta_2: float = 0.98
+    epsilon: float = 1e-9
+    weight_decay: float = 0.0
+    clip_norm: float = 5.0
+
+    def __post_init__(self) -> None:
+        if self.peak <= 0 or self.warmup < 1:
+            raise ValueError(
+                "peak must be positive and warmup at least 1; "
+                f"got peak={self.peak}, warmup={self.warmup}"
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainConfig:
+    """Trains a Conformer with CTC and writes a run.
+
+    Args:
+        data: A folder made by `tfasr prepare`.
+        run: The run's folder. An unfinished run is resumed, a finished one is left alone.
+        model: The Conformer. Its mel bins and vocabulary are taken from the data.
+        augmentation: Of waveforms.
+        masking: Of features.
+        batching: Of utterances.
+        optimizer: Adam and its schedule.
+        domains: Domains to train on; empty means all that the data does not withhold.
+        valid_domains: Domains to validate on; empty means those trained on.
+        precision: "mixed_bfloat16" computes in bfloat16 and keeps float32 weights.
+        steps: Optimizer steps.
+        valid_every: Steps between validations, each followed by a checkpoint.
+        checkpoint_every: Steps between checkpoints; 0 means only after validations.
+        seed: Decides the first weights and every later draw.
+    """
+
+    data: Path
+    run: Path
+    model: ModelConfig = field(default_factory=ModelConfig)
+    augmentation: AugmentConfig = field(default_factory=AugmentConfig)
+    masking: SpecAugmentConfig = field(default_factory=SpecAugmentConfig)
+    batching: BatchConfig = field(default_factory=BatchConfig)
+    optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
+    domains: tuple[str, ...] = ()
+    valid_domains: tuple[str, ...] = ()
+    precision: Literal["float32", "mixed_bfloat16"] = "float32"
+    steps: int = 100_000
+    valid_every: int = 1000
+    checkpoint_every: int = 0
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.steps < 1 or self.valid_every < 1 or self.checkpoint_every < 0:
+            raise ValueError(
+                "steps and valid_every must be at least 1 and checkpoint_every at least 0; "
+                f"got steps={self.steps}, valid_every={self.valid_every}, "
+                f"checkpoint_every={self.checkpoint_every}"
+            )

@@ -1,0 +1,1 @@
+"""TFRecord shards, datasets, batches, and one dataset per client."""

@@ -1,0 +1,214 @@
+"""One dataset a speaker: what a federated client has on its device."""
+
+import collections
+import shutil
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import tensorflow as tf
+
+from tfasr.artifacts.files import atomic_path, read_json, write_json
+from tfasr.configs.data import BatchConfig
+from tfasr.configs.features import AugmentConfig, SpecAugmentConfig
+from tfasr.configs.seeds import counted_seed
+from tfasr.data.batches import (
+    MODEL_INPUTS,
+    augment_examples,
+    extract_features,
+    mask_features,
+    shuffle_examples,
+)
+from tfasr.data.prepared import PreparedData
+from tfasr.data.shards import parse_record
+from tfasr.features.extractor import FeatureExtractor
+
+INDEX = "clients.json"
+
+
+@dataclass(frozen=True)
+class Client:
+    """One speaker's training utterances.
+
+    Args:
+        speaker: Who speaks.
+        file: TFRecord file.
+        utterances: In it.
+        seconds: Of speech in it.
+    """
+
+    speaker: str
+    file: Path
+    utterances: int
+    seconds: float
+
+
+@dataclass
+class _Tally:
+    """What has been written of one client."""
+
+    file: str
+    utterances: int = 0
+    samples: int = 0
+
+
+def write_clients(
+    data: PreparedData, folder: Path, *, domains: tuple[str, ...], limits: BatchConfig
+) -> list[Client]:
+    """Sorts the training utterances by speaker, one file each; the folder appears whole.
+
+    Args:
+        data: Prepared data.
+        folder: Where the files go. One that is there already is read, not written.
+        domains: Domains to keep; empty means all.
+        limits: Shortest and longest utterance.
+
+    Returns:
+        The clients, by speaker.
+
+    Raises:
+        ValueError: No utterance is left, or one has no speaker.
+    """
+    if not (folder / INDEX).is_file():
+        data.durations("train", domains)
+        rate = data.index["sample_rate"]
+        with atomic_path(folder) as staged:
+            staged.mkdir()
+            tallies = _sort_by_speaker(data.shards("train"), staged, domains, limits, rate)
+            rows = [
+                {
+                    "speaker": speaker,
+                    "file": tally.file,
+                    "utterances": tally.utterances,
+                    "seconds": tally.samples / rate,
+                }
+                for speaker, tally in sorted(tallies.items())
+            ]
+            if not rows:
+                raise ValueError(
+                    f"{data.folder}: some training utterance must last between "
+                    f"{limits.min_seconds} and {limits.max_seconds} s; got none"
+                )
+            write_json(staged / INDEX, rows)
+    return read_clients(folder)
+
+
+def read_clients(folder: Path) -> list[Client]:
+    """Reads what `write_clients` wrote."""
+    return [
+        Client(row["speaker"], folder / row["file"], row["utterances"], row["seconds"])
+        for row in read_json(folder / INDEX)
+    ]
+
+
+def _sort_by_speaker(
+    shards: Sequence[Path],
+    folder: Path,
+    domains: Sequence[str],
+    limits: BatchConfig,
+    sample_rate: int,
+) -> dict[str, _Tally]:
+    tallies: dict[str, _Tally] = {}
+    for shard in shards:
+        groups: dict[str, list[bytes]] = collections.defaultdict(list)
+        for record, speaker, domain, samples in _records(shard):
+            seconds = samples / sample_rate
+            if domains and domain not in domains:
+                continue
+            if not limits.min_seconds <= seconds <= limits.max_seconds:
+                continue
+            if not speaker:
+                raise ValueError(f"{shard}: clients are speakers; an utterance names none")
+            tally = tallies.setdefault(speaker, _Tally(f"{len(tallies):05d}.tfrecord"))
+            tally.utterances += 1
+            tally.samples += samples
+            groups[speaker].append(record)
+        for speaker, records in groups.items():
+            _append(folder / tallies[speaker].file, records)
+    return tallies
+
+
+def _records(shard: Path) -> Iterator[tuple[bytes, str, str, int]]:
+    def about(record: tf.Tensor) -> tuple[tf.Tensor, ...]:
+        example = parse_record(record)
+        return record, example["speaker"], example["domain"], example["num_samples"]
+
+    records = tf.data.TFRecordDataset(str(shard)).map(about, num_parallel_calls=tf.data.AUTOTUNE)
+    for record, speaker, domain, samples in records.as_numpy_iterator():
+        yield record, speaker.decode(), domain.decode(), int(samples)
+
+
+def _append(path: Path, records: Sequence[bytes]) -> None:
+    # A writer can't append, and one open file a speaker would be too many; but TFRecord files
+    # may be joined byte by byte.
+    part = path.with_suffix(".part")
+    with tf.io.TFRecordWriter(str(part)) as writer:
+        for record in records:
+            writer.write(record)
+    with path.open("ab") as whole, part.open("rb") as new:
+        shutil.copyfileobj(new, whole)
+    part.unlink()
+
+
+def batch_spec(num_mels: int) -> collections.OrderedDict[str, tf.TensorSpec]:
+    """What a client's batch is made of.
+
+    Args:
+        num_mels: Mel bins F.
+
+    Returns:
+        "features" [B, T, F], "num_frames" [B], "tokens" [B, U], "num_tokens" [B] and the
+        "seed" [2] of the step's dropout.
+    """
+    return collections.OrderedDict(
+        features=tf.TensorSpec([None, None, num_mels], tf.float32),
+        num_frames=tf.TensorSpec([None], tf.int32),
+        tokens=tf.TensorSpec([None, None], tf.int32),
+        num_tokens=tf.TensorSpec([None], tf.int32),
+        seed=tf.TensorSpec([2], tf.int32),
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClientPipeline:
+    """A client's batches, the same for the same seed, round and speaker.
+
+    Args:
+        extractor: The features.
+        augmentation: Of the waveforms.
+        masking: Of the features.
+        batch: Utterances in a batch.
+        steps: Most batches in a round; an utterance is in one of them at most.
+        seed: The run's seed.
+    """
+
+    extractor: FeatureExtractor
+    augmentation: AugmentConfig
+    masking: SpecAugmentConfig
+    batch: int
+    steps: int
+    seed: int
+
+    def round(self, client: Client, number: int) -> tf.data.Dataset:
+        """Batches of one client in one round, as `batch_spec` says.
+
+        Stock TensorFlow operations on a file: a TFF worker knows no others, and takes the
+        dataset as its graph.
+        """
+        seed = counted_seed(self.seed, "client", client.speaker)[0]
+        examples = tf.data.TFRecordDataset(str(client.file.resolve())).map(parse_record)
+        examples = shuffle_examples(examples, buffer=client.utterances, seed=seed, epoch=number)
+        examples = examples.take(self.steps * self.batch)
+        examples = augment_examples(examples, config=self.augmentation, seed=seed, epoch=number)
+        batches = extract_features(examples.padded_batch(self.batch), extractor=self.extractor)
+        batches = mask_features(batches, config=self.masking, seed=seed, epoch=number)
+        base = tf.constant(counted_seed(seed, "dropout", number), tf.int32)
+
+        def inputs(
+            step: tf.Tensor, batch: dict[str, tf.Tensor]
+        ) -> collections.OrderedDict[str, tf.Tensor]:
+            own = tf.random.experimental.stateless_fold_in(base, tf.cast(step, tf.int32))
+            chosen = [(name, batch[name]) for name in MODEL_INPUTS]
+            return collections.OrderedDict([*chosen, ("seed", own)])
+
+        return batches.enumerate().map(inputs)

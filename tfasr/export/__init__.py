@@ -1,0 +1,1 @@
+"""SavedModels with frozen blocks."""

@@ -1,0 +1,1 @@
+"""Filterbank, normalisation and augmentation."""

@@ -1,0 +1,65 @@
+"""The one way from waveforms to a model's input: training, clients and exports use it."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import tensorflow as tf
+
+from tfasr.configs.features import FbankConfig
+from tfasr.features.fbank import fbank, num_frames
+
+
+@dataclass(frozen=True)
+class FeatureStatistics:
+    """Mean and standard deviation of each mel bin over the training frames.
+
+    Args:
+        mean: [F].
+        deviation: [F], all positive.
+    """
+
+    mean: tuple[float, ...]
+    deviation: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class FeatureExtractor:
+    """Filterbank features, normalised to zero mean and unit variance on the training frames.
+
+    Args:
+        fbank: The filterbank.
+        statistics: Of each of its bins.
+
+    Raises:
+        ValueError: The statistics are of another number of bins.
+    """
+
+    fbank: FbankConfig
+    statistics: FeatureStatistics
+
+    def __post_init__(self) -> None:
+        if len(self.statistics.mean) != self.fbank.num_mels:
+            raise ValueError(
+                "the statistics must have as many bins as the filterbank; "
+                f"got {len(self.statistics.mean)} for num_mels={self.fbank.num_mels}"
+            )
+
+    def __call__(self, waveforms: tf.Tensor, num_samples: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """Computes a batch's features.
+
+        Args:
+            waveforms: [B, T] float32 in [-1, 1].
+            num_samples: [B] int32, real samples.
+
+        Returns:
+            [B, T', F] float32, zero on padded frames, and [B] int32 real frames. T' is at
+            least 1, also where no waveform fills a window.
+        """
+        shortfall = tf.maximum(self.fbank.frame_length - tf.shape(waveforms)[1], 0)
+        waveforms = tf.pad(waveforms, [[0, 0], [0, shortfall]])
+        mean = np.array(self.statistics.mean, np.float32)
+        deviation = np.array(self.statistics.deviation, np.float32)
+        features = (fbank(waveforms, self.fbank) - mean) / deviation
+        frames = num_frames(num_samples, self.fbank)
+        real = tf.sequence_mask(frames, tf.shape(features)[1])[:, :, None]
+        return tf.where(real, features, 0.0), frames

@@ -1,0 +1,1 @@
+"""TensorFlow Federated, with sub-models sized by the layer ranking."""

@@ -1,0 +1,90 @@
+"""The folder of a federated run: a run like any other, with its plan and its rounds."""
+
+import shutil
+from collections.abc import Sequence
+from dataclasses import fields
+from pathlib import Path
+
+from tfasr.artifacts.files import (
+    atomic_path,
+    read_json,
+    read_json_lines,
+    sha256_of,
+    write_json,
+    write_json_lines,
+    write_text,
+)
+from tfasr.configs.federated import FederateConfig
+from tfasr.configs.loading import from_mapping, read_yaml, to_mapping, to_yaml
+from tfasr.data.prepared import PreparedData
+from tfasr.training.run import Run
+
+# More rounds only prolong a run; where its folders lie changes nothing in it.
+_MOVABLE = frozenset({"run", "data", "out", "ranking", "rounds", "evaluate_every"})
+
+
+def create_run(config: FederateConfig, kept: Sequence[tuple[int, int]]) -> Run:
+    """Makes the folder of a federated run, or checks that the one that is there is the same's.
+
+    Args:
+        config: The rounds.
+        kept: Units that the two feed-forward modules of each block keep.
+
+    Returns:
+        A run whose model, features and tokens are those of `config.run`.
+
+    Raises:
+        ValueError: The folder holds a run with other settings or another plan.
+    """
+    run, origin = Run(config.out), Run(config.run)
+    plan = {"ff_units": [list(pair) for pair in kept]}
+    if run.exists:
+        _refuse_other_settings(run.folder, config)
+        if read_json(run.folder / "plan.json") != plan:
+            raise ValueError(
+                f"{run.folder}: was begun with another ranking, which chose other blocks; "
+                "choose another --out or remove the folder"
+            )
+        return run
+    for name in ("tokenizer.model", "features.json"):
+        with atomic_path(run.folder / name) as staged:
+            shutil.copyfile(origin.folder / name, staged)
+    write_json(run.folder / "plan.json", plan)
+    sections = {"train": to_mapping(origin.config), "federate": to_mapping(config)}
+    write_text(run.folder / "config.yaml", to_yaml(sections))
+    return run
+
+
+def _refuse_other_settings(folder: Path, config: FederateConfig) -> None:
+    path = folder / "config.yaml"
+    sections = read_yaml(path)
+    if "federate" not in sections:
+        raise ValueError(f"{folder}: holds a run of central training; choose another --out")
+    before = from_mapping(FederateConfig, sections["federate"], str(path))
+    for name in (field.name for field in fields(config)):
+        was, now = getattr(before, name), getattr(config, name)
+        if name not in _MOVABLE and was != now:
+            raise ValueError(
+                f"{folder}: holds a run with other settings; got {name}={now}, there it is {was}. "
+                "Choose another --out or remove the folder"
+            )
+
+
+def check_tokens(run: Run, data: PreparedData) -> None:
+    """Refuses data whose transcripts were not encoded with the run's tokenizer.
+
+    Raises:
+        ValueError: The tokenizers differ.
+    """
+    ours = run.folder / "tokenizer.model"
+    if not data.tokenizer.is_file() or sha256_of(data.tokenizer) != sha256_of(ours):
+        raise ValueError(
+            f"{data.folder}: must be encoded with the tokenizer of {run.folder}; "
+            "use the data that the run was trained on"
+        )
+
+
+def keep_rounds(log: Path, last: int) -> None:
+    """Takes rounds after `last` out of `rounds.jsonl`; they are about to be run again."""
+    if log.exists():
+        write_json_lines(log, (row for row in read_json_lines(log) if row["round"] <= last))

@@ -1,0 +1,235 @@
+"""Federated averaging of sub-models, composed of TFF's four parts."""
+
+import collections
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+import tensorflow_federated as tff
+
+from tfasr.configs.federated import FederateConfig
+from tfasr.configs.model import ModelConfig
+from tfasr.data.clients import batch_spec
+from tfasr.federated.submodels import SubModels, Units
+from tfasr.losses.ctc import ctc_loss
+from tfasr.models.conformer import build_model
+from tfasr.models.subsampling import subsampled
+
+
+class ClientModel(tff.learning.models.VariableModel):
+    """A client's Conformer and its loss, as TFF trains it.
+
+    Dropout is that of the configuration, drawn from the seed that each batch carries.
+
+    Args:
+        config: The full model.
+        kept: Units that the two feed-forward modules of each block keep.
+    """
+
+    def __init__(self, config: ModelConfig, kept: Units) -> None:
+        self._model = build_model(config, kept)
+        self._loss = tf.Variable(0.0, trainable=False, name="loss_sum")
+        self._utterances = tf.Variable(0.0, trainable=False, name="utterances")
+        self._clients = tf.Variable(0.0, trainable=False, name="clients")
+
+    @property
+    def trainable_variables(self) -> list[tf.Variable]:
+        return list(self._model.trainable_variables)
+
+    @property
+    def non_trainable_variables(self) -> list[tf.Variable]:
+        return list(self._model.non_trainable_variables)
+
+    @property
+    def local_variables(self) -> list[tf.Variable]:
+        return [self._loss, self._utterances, self._clients]
+
+    @property
+    def input_spec(self) -> collections.OrderedDict[str, tf.TensorSpec]:
+        return batch_spec(self._model.num_mels)
+
+    def predict_on_batch(self, batch_input: Any, training: bool = True) -> tf.Tensor:
+        seed = batch_input["seed"] if training else None
+        return self._model(batch_input["features"], batch_input["num_frames"], seed=seed)
+
+    def forward_pass(
+        self, batch_input: Any, training: bool = True
+    ) -> tff.learning.models.BatchOutput:
+        logits = self.predict_on_batch(batch_input, training)
+        frames = subsampled(batch_input["num_frames"])
+        losses = ctc_loss(logits, frames, batch_input["tokens"], batch_input["num_tokens"])
+        self._loss.assign_add(tf.reduce_sum(losses))
+        self._utterances.assign_add(tf.cast(tf.size(losses), tf.float32))
+        self._clients.assign(1.0)
+        return tff.learning.models.BatchOutput(
+            loss=tf.reduce_mean(losses), predictions=logits, num_examples=tf.size(losses)
+        )
+
+    @tf.function
+    def report_local_unfinalized_metrics(self) -> collections.OrderedDict[str, list[tf.Tensor]]:
+        return collections.OrderedDict(
+            loss=[self._loss.read_value(), self._utterances.read_value()],
+            clients=[self._clients.read_value()],
+        )
+
+    def metric_finalizers(self) -> collections.OrderedDict[str, Callable[..., tf.Tensor]]:
+        return collections.OrderedDict(
+            loss=tf.function(lambda sums: tf.math.divide_no_nan(sums[0], sums[1])),
+            clients=tf.function(lambda sums: sums[0]),
+        )
+
+    @tf.function
+    def reset_metrics(self) -> None:
+        for variable in self.local_variables:
+            variable.assign(tf.zeros_like(variable))
+
+
+def build_process(
+    model: ModelConfig, kept: Units, config: FederateConfig
+) -> tff.learning.templates.LearningProcess:
+    """Composes the process of a run's rounds.
+
+    The server holds the full weights; a round's sub-model goes out, the clients train it with
+    SGD, and the mean of their updates, weighted by utterances, goes back to where its weights
+    came from. A coordinate that no client trained keeps its weight and its optimizer state.
+
+    Args:
+        model: The full model.
+        kept: Units that the two feed-forward modules of each block keep.
+        config: Optimizers and seed.
+
+    Returns:
+        The process. `initialize` gives zeros for weights; `server_state` gives a run's.
+
+    Raises:
+        ValueError: The model has batch normalisation, whose moving averages are no gradients
+            and would not come back from the clients.
+    """
+    if model.encoder.conv_norm == "batch":
+        raise ValueError(
+            "a client's model must not have batch normalisation; "
+            f"got conv_norm={model.encoder.conv_norm}"
+        )
+    submodels = SubModels(model, kept, config.seed, config.plan.scaling)
+    client_work = tff.learning.templates.build_model_delta_client_work(
+        lambda: ClientModel(model, kept),
+        tff.learning.optimizers.build_sgdm(config.client_learning_rate),
+        tff.learning.ClientWeighting.NUM_EXAMPLES,
+    )
+    result = client_work.next.type_signature.result.result.member
+    aggregator = tff.aggregators.MeanFactory(no_nan_division=True).create(
+        result.update, result.update_weight
+    )
+    shapes = [entry.shape for entry in submodels.full]
+    return tff.learning.templates.compose_learning_process(
+        tff.tensorflow.computation(lambda: [tf.zeros(shape) for shape in shapes]),
+        build_distributor(submodels),
+        client_work,
+        aggregator,
+        build_finalizer(submodels, server_optimizer(config), result.update),
+    )
+
+
+def server_optimizer(config: FederateConfig) -> tff.learning.optimizers.Optimizer:
+    """Makes the optimizer that the clients' mean update is the gradient of."""
+    if config.server == "adam":
+        return tff.learning.optimizers.build_adam(config.server_learning_rate)
+    return tff.learning.optimizers.build_sgdm(config.server_learning_rate)
+
+
+def build_distributor(submodels: SubModels) -> tff.learning.templates.DistributionProcess:
+    """Builds the part that sends a round's sub-model to the clients.
+
+    Its state is the number of rounds done.
+    """
+    weights_type = full_type(submodels)
+
+    @tff.tensorflow.computation(np.int32, weights_type)
+    def take(round_number: tf.Tensor, weights: list[tf.Tensor]) -> Any:
+        return tff.learning.models.ModelWeights(
+            trainable=submodels.slice_weights(list(weights), round_number), non_trainable=[]
+        )
+
+    @tff.tensorflow.computation(np.int32)
+    def successor(round_number: tf.Tensor) -> tf.Tensor:
+        return round_number + 1
+
+    @tff.federated_computation
+    def initialize() -> Any:
+        return tff.federated_value(0, tff.SERVER)
+
+    @tff.federated_computation(
+        tff.FederatedType(np.int32, tff.SERVER), tff.FederatedType(weights_type, tff.SERVER)
+    )
+    def following(state: Any, weights: Any) -> Any:
+        sent = tff.federated_broadcast(tff.federated_map(take, (state, weights)))
+        return tff.templates.MeasuredProcessOutput(
+            tff.federated_map(successor, state), sent, tff.federated_value((), tff.SERVER)
+        )
+
+    return tff.learning.templates.DistributionProcess(initialize, following)
+
+
+def build_finalizer(
+    submodels: SubModels, optimizer: tff.learning.optimizers.Optimizer, update_type: Any
+) -> tff.learning.templates.FinalizerProcess:
+    """Builds the part that puts the clients' mean update into the full weights.
+
+    Its state is the number of rounds done and the optimizer's state.
+    """
+    weights_type = full_type(submodels)
+    specs = [tf.TensorSpec(entry.shape) for entry in submodels.full]
+
+    @tff.tensorflow.computation
+    def first_state() -> Any:
+        return collections.OrderedDict(round=0, optimizer=optimizer.initialize(specs))
+
+    @tff.federated_computation
+    def initialize() -> Any:
+        return tff.federated_eval(first_state, tff.SERVER)
+
+    state_type = initialize.type_signature.result.member
+
+    @tff.tensorflow.computation(state_type, weights_type, update_type)
+    def apply(state: Any, weights: list[tf.Tensor], update: list[tf.Tensor]) -> Any:
+        weights, before = list(weights), state["optimizer"]
+        gradient, trained = submodels.scatter_update(list(update), state["round"])
+        after, moved = optimizer.next(before, weights, gradient)
+        new_state = collections.OrderedDict(
+            round=state["round"] + 1, optimizer=_where_trained(trained, after, before)
+        )
+        return new_state, [
+            tf.where(*leaves) for leaves in zip(trained, moved, weights, strict=True)
+        ]
+
+    @tff.federated_computation(
+        tff.FederatedType(state_type, tff.SERVER),
+        tff.FederatedType(weights_type, tff.SERVER),
+        tff.FederatedType(update_type, tff.SERVER),
+    )
+    def following(state: Any, weights: Any, update: Any) -> Any:
+        new_state, new_weights = tff.federated_map(apply, (state, weights, update))
+        return tff.templates.MeasuredProcessOutput(
+            new_state, new_weights, tff.federated_value((), tff.SERVER)
+        )
+
+    return tff.learning.templates.FinalizerProcess(initialize, following)
+
+
+def full_type(submodels: SubModels) -> Any:
+    """The type of the full weights, in layout order."""
+    return tff.to_type([tff.TensorType(np.float32, entry.shape) for entry in submodels.full])
+
+
+def _where_trained(trained: list[tf.Tensor], after: Any, before: Any) -> Any:
+    """Takes `after` for scalars, such as Adam's step, and for coordinates that were trained."""
+    return collections.OrderedDict(
+        (
+            name,
+            [tf.where(*leaves) for leaves in zip(trained, value, before[name], strict=True)]
+            if isinstance(value, (list, tuple))
+            else value,
+        )
+        for name, value in after.items()
+    )

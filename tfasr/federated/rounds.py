@@ -1,0 +1,198 @@
+"""The rounds of a federated run: exact to resume, the same for the same seed."""
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import tensorflow as tf
+import tensorflow_federated as tff
+
+from tfasr.artifacts.files import append_json_line
+from tfasr.configs.federated import FederateConfig
+from tfasr.configs.seeds import counted_generator
+from tfasr.data.clients import Client, ClientPipeline
+from tfasr.federated.accounting import account
+from tfasr.federated.folder import keep_rounds
+from tfasr.federated.process import build_process
+from tfasr.federated.submodels import Units, client_layout
+from tfasr.federated.workers import worker_context
+from tfasr.models.conformer import build_model
+from tfasr.models.layout import Layout
+from tfasr.training.checkpoints import Progress
+from tfasr.training.loop import Report, Validation
+from tfasr.training.run import Run
+
+LOG = "rounds.jsonl"
+
+
+@dataclass(frozen=True)
+class Population:
+    """The clients, and what each of them trains on.
+
+    Args:
+        clients: All of them.
+        pipeline: From a client and a round to batches.
+    """
+
+    clients: Sequence[Client]
+    pipeline: ClientPipeline
+
+    def sample(self, size: int, seed: int, round_number: int) -> list[Client]:
+        """Draws the clients of a round without replacement; all where there are too few."""
+        generator = counted_generator(seed, "clients", round_number)
+        size = min(size, len(self.clients))
+        return [self.clients[i] for i in generator.choice(len(self.clients), size, replace=False)]
+
+
+class FederatedTrainer:
+    """Runs the rounds of a federated run from wherever it stands.
+
+    Args:
+        run: The run's folder.
+        config: Its settings; more rounds than the run was made with prolong it.
+        kept: Units that the two feed-forward modules of each block keep.
+        population: The clients.
+        validate: From the model to figures by name, "wer" among them.
+    """
+
+    def __init__(
+        self,
+        run: Run,
+        config: FederateConfig,
+        kept: Units,
+        population: Population,
+        validate: Validation,
+    ) -> None:
+        self.run = run
+        self.config = config
+        self.population = population
+        self.validate = validate
+        self.model = build_model(run.model_config)
+        self.process = build_process(run.model_config, kept, config)
+        self.account = account(Layout(self.model), client_layout(run.model_config, kept))
+
+    def train(self, report: Report) -> Progress:
+        """Runs the rounds that are left, a checkpoint after every one.
+
+        Args:
+            report: Called after every round.
+
+        Returns:
+            Where the run stands at its end.
+
+        Raises:
+            ValueError: No client of a round came back with a finite update.
+        """
+        with worker_context(self.run.folder / "worker.log"):
+            server = Server(self.process, self.model)
+            progress = self._resume(server)
+            while progress.step < self.config.rounds:
+                progress, loss = self._round(server, progress)
+                self.run.checkpoints.save(server.checkpoint, progress)
+                report(progress.step, self.config.rounds, loss=loss, **progress.validation)
+        return progress
+
+    def _resume(self, server: "Server") -> Progress:
+        steps, log = self.run.checkpoints.steps(), self.run.folder / LOG
+        if steps:
+            progress = self.run.checkpoints.restore(server.checkpoint, steps[-1])
+            keep_rounds(log, progress.step)
+            return progress
+        keep_rounds(log, -1)
+        origin = Run(self.config.run).trained_model()
+        for variable, value in zip(self.model.variables, origin.variables, strict=True):
+            variable.assign(value)
+        progress = Progress(validation=self.validate(self.model))
+        append_json_line(log, {"round": 0, **progress.validation})
+        self.run.checkpoints.save(server.checkpoint, progress)
+        return progress
+
+    def _round(self, server: "Server", progress: Progress) -> tuple[Progress, float]:
+        started, number = time.monotonic(), progress.step
+        clients = self.population.sample(self.config.clients_per_round, self.config.seed, number)
+        data = [self.population.pipeline.round(client, number) for client in clients]
+        metrics = server.next(number, data)
+        finite = round(float(metrics["clients"]))
+        if not finite:
+            raise ValueError(
+                f"some client's update must be finite; got none of {len(clients)} in round "
+                f"{number + 1}. Lower client_learning_rate={self.config.client_learning_rate} "
+                f"or server_learning_rate={self.config.server_learning_rate}"
+            )
+        seconds = time.monotonic() - started
+        done = replace(progress, step=number + 1, seconds=progress.seconds + seconds)
+        # Only figures of these very weights may decide which checkpoint is best.
+        due = done.step % self.config.evaluate_every == 0 or done.step == self.config.rounds
+        done = replace(done, validation=self.validate(self.model) if due else {})
+        loss = float(metrics["loss"])
+        row = {
+            "round": done.step,
+            "clients": [client.speaker for client in clients],
+            "not_finite": len(clients) - finite,
+            "loss": loss,
+            **self.account.to_json(),
+            "seconds": round(seconds, 3),
+            **done.validation,
+        }
+        append_json_line(self.run.folder / LOG, row)
+        return done, loss
+
+
+class Server:
+    """The server's side between rounds: weights in a model, all else in variables.
+
+    What a round changes is the weights, the optimizer's state and the number of rounds; TFF's
+    other state is settings.
+
+    Args:
+        process: Of `build_process`.
+        model: Holds the full weights.
+    """
+
+    def __init__(self, process: tff.learning.templates.LearningProcess, model: Any) -> None:
+        self.process = process
+        self.model = model
+        self._first = process.initialize()
+        self._optimizer = [
+            tf.Variable(value, trainable=False)
+            for value in tf.nest.flatten(self._first.finalizer["optimizer"])
+        ]
+        self.checkpoint = tf.train.Checkpoint(
+            model=model, server=tf.train.Checkpoint(optimizer=self._optimizer)
+        )
+
+    def next(self, round_number: int, data: Sequence[tf.data.Dataset]) -> Any:
+        """Runs one round.
+
+        Args:
+            round_number: Rounds done before it.
+            data: Of each client.
+
+        Returns:
+            "loss" per utterance, over all steps of all clients, and the number of "clients"
+            whose update was finite.
+        """
+        first = self._first
+        optimizer = tf.nest.pack_sequence_as(
+            first.finalizer["optimizer"], [variable.numpy() for variable in self._optimizer]
+        )
+        state = tff.learning.templates.LearningAlgorithmState(
+            global_model_weights=[variable.numpy() for variable in self.model.variables],
+            distributor=round_number,
+            client_work=first.client_work,
+            aggregator=first.aggregator,
+            finalizer={"round": round_number, "optimizer": optimizer},
+        )
+        output = self.process.next(state, list(data))
+        pairs = [
+            *zip(self.model.variables, output.state.global_model_weights, strict=True),
+            *zip(
+                self._optimizer,
+                tf.nest.flatten(output.state.finalizer["optimizer"]),
+                strict=True,
+            ),
+        ]
+        for variable, value in pairs:
+            variable.assign(value)
+        return output.metrics["client_work"]["train"]

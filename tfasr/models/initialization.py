@@ -1,0 +1,46 @@
+"""First weights, and fresh draws from the distribution that they came from."""
+
+import math
+from collections.abc import Iterable
+
+import tensorflow as tf
+
+from tfasr.configs.seeds import counted_seed
+from tfasr.models.layout import Entry
+
+
+def initial_value(entry: Entry, run_seed: int, draw: int = 0) -> tf.Tensor:
+    """Draws a variable's first value.
+
+    Kernels are Glorot-uniform (the depthwise one by its own fan-in), gains one, biases zero.
+
+    Args:
+        entry: The variable and its place.
+        run_seed: The run's seed.
+        draw: 0 for the weights of step 0; any other number for an independent draw from the
+            same distribution.
+
+    Returns:
+        The value, in the variable's shape, float32.
+    """
+    last = entry.role.rsplit("/", 1)[-1]
+    if last in ("gamma", "moving_variance"):
+        return tf.ones(entry.shape)
+    if last != "kernel":
+        return tf.zeros(entry.shape)
+    limit = math.sqrt(_limit_squared(entry))
+    seed = counted_seed(run_seed, "weights", entry.name, draw)
+    return tf.random.stateless_uniform(entry.shape, seed, -limit, limit, alg="philox")
+
+
+def _limit_squared(entry: Entry) -> float:
+    if entry.role == "depthwise/kernel":
+        return 3 / entry.shape[0]
+    *receptive_field, fan_in, fan_out = entry.shape
+    return 6 / (math.prod(receptive_field) * (fan_in + fan_out))
+
+
+def initialize(entries: Iterable[Entry], run_seed: int, draw: int = 0) -> None:
+    """Assigns `initial_value` to each variable."""
+    for entry in entries:
+        entry.variable.assign(initial_value(entry, run_seed, draw))

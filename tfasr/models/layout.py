@@ -1,0 +1,129 @@
+"""Which variable belongs to which block and module. Nothing else parses variable names."""
+
+import hashlib
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from math import prod
+
+import keras
+import tensorflow as tf
+
+from tfasr.configs.model import ModelConfig
+from tfasr.models.block import MODULES
+from tfasr.models.conformer import build_model
+
+_NAME = re.compile(r"(?:block_(?P<block>\d+)/)?(?P<module>\w+)/(?P<role>[\w/]+):0")
+
+# The axis along which a feed-forward module's inner units lie, by role.
+INNER_AXES = {"up/kernel": 1, "up/bias": 0, "down/kernel": 0}
+FEED_FORWARDS = ("feed_forward_1", "feed_forward_2")
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One variable and its place.
+
+    Args:
+        variable: The variable.
+        block: Index of its Conformer block; None outside the blocks.
+        module: "attention" and so on in a block; "subsampling" or "head" outside.
+        role: Its name in the module, such as "up/kernel".
+    """
+
+    variable: tf.Variable
+    block: int | None
+    module: str
+    role: str
+
+    @property
+    def name(self) -> str:
+        """The whole path, such as "block_3/feed_forward_1/up/kernel"."""
+        where = self.module if self.block is None else f"block_{self.block}/{self.module}"
+        return f"{where}/{self.role}"
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The variable's shape."""
+        return tuple(self.variable.shape)
+
+    @property
+    def size(self) -> int:
+        """Parameters in it."""
+        return prod(self.shape)
+
+    @property
+    def inner_axis(self) -> int | None:
+        """The axis of a feed-forward module's inner units, or None."""
+        return INNER_AXES.get(self.role) if self.module in FEED_FORWARDS else None
+
+
+class Layout:
+    """The variables of a model in their order, by block and module.
+
+    Args:
+        model: A built model.
+
+    Raises:
+        ValueError: A variable's name fits no place.
+    """
+
+    def __init__(self, model: keras.Model) -> None:
+        self.entries = [_entry(variable) for variable in model.variables]
+        self.num_blocks = 1 + max(
+            (entry.block for entry in self.entries if entry.block is not None), default=-1
+        )
+
+    def __iter__(self) -> Iterator[Entry]:
+        return iter(self.entries)
+
+    @property
+    def trainable(self) -> list[Entry]:
+        """Entries of the trainable variables."""
+        return [entry for entry in self.entries if entry.variable.trainable]
+
+    def of_block(self, block: int, module: str | None = None) -> list[Entry]:
+        """Entries of one block, or of one module in it."""
+        return [
+            entry
+            for entry in self.entries
+            if entry.block == block and module in (None, entry.module)
+        ]
+
+    def parameters(self) -> int:
+        """Parameters of the model, the moving averages of batch normalisation included."""
+        return sum(entry.size for entry in self.entries)
+
+    def block_parameters(self) -> int:
+        """Parameters of all Conformer blocks."""
+        return sum(entry.size for entry in self.entries if entry.block is not None)
+
+    def module_parameters(self) -> dict[str, int]:
+        """Parameters by module, over all blocks, and outside them."""
+        outside = [entry.module for entry in self.entries if entry.block is None]
+        return {
+            module: sum(entry.size for entry in self.entries if entry.module == module)
+            for module in dict.fromkeys([*outside[:1], *MODULES, *outside])
+        }
+
+
+def _entry(variable: tf.Variable) -> Entry:
+    match = _NAME.fullmatch(variable.name)
+    if match is None:
+        raise ValueError(f"a variable must be named by its module; got {variable.name}")
+    block = None if match["block"] is None else int(match["block"])
+    return Entry(variable, block, match["module"], match["role"])
+
+
+def layout_without_weights(config: ModelConfig) -> Layout:
+    """Lays out the model of a configuration without allocating its weights."""
+    with tf.Graph().as_default():
+        return Layout(build_model(config))
+
+
+def weights_hash(layout: Layout) -> str:
+    """Hashes names and values of all variables, as hexadecimal SHA-256."""
+    digest = hashlib.sha256()
+    for entry in layout:
+        digest.update(entry.name.encode() + b"\0" + entry.variable.numpy().tobytes())
+    return digest.hexdigest()

@@ -1,0 +1,1 @@
+"""Which blocks matter: reset one at a time and evaluate."""

@@ -1,0 +1,1 @@
+"""One normaliser and SentencePiece; imports no TensorFlow."""

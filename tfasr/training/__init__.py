@@ -1,0 +1,1 @@
+"""Optimizer and schedule, loop, checkpoints, and the folder of a run."""

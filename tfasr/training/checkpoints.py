@@ -1,0 +1,90 @@
+"""Checkpoints that appear whole or not at all."""
+
+import shutil
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+import tensorflow as tf
+
+from tfasr.artifacts.files import atomic_path, read_json, write_json
+
+
+@dataclass(frozen=True, kw_only=True)
+class Progress:
+    """Where a run stands.
+
+    Args:
+        step: Optimizer steps taken.
+        epoch: Epoch that the next batch is of.
+        batch: Batches already taken of that epoch.
+        seconds: Training time so far, in seconds.
+        validation: Latest figures by name, such as {"wer": 0.1}; empty before the first.
+    """
+
+    step: int = 0
+    epoch: int = 0
+    batch: int = 0
+    seconds: float = 0.0
+    validation: dict[str, float] = field(default_factory=dict)
+
+
+class Checkpoints:
+    """The checkpoints of a run, `step-00001000/` and so on.
+
+    Args:
+        folder: Where they are.
+        keep: How many of the newest are kept; the one with the lowest error rate stays too.
+    """
+
+    def __init__(self, folder: Path, keep: int = 2) -> None:
+        self.folder = folder
+        self.keep = keep
+
+    def steps(self) -> list[int]:
+        """Steps that have a checkpoint, rising."""
+        return sorted(int(path.name.removeprefix("step-")) for path in self.folder.glob("step-*"))
+
+    def path(self, step: int) -> Path:
+        """Folder of a step's checkpoint."""
+        return self.folder / f"step-{step:08d}"
+
+    def progress(self, step: int) -> Progress:
+        """Reads where the run stood at a checkpoint."""
+        return Progress(**read_json(self.path(step) / "progress.json"))
+
+    def best_step(self) -> int:
+        """The checkpoint with the lowest validation error rate, the newest of equals.
+
+        Raises:
+            ValueError: There is no checkpoint.
+        """
+        steps = self.steps()
+        if not steps:
+            raise ValueError(f"{self.folder}: holds no checkpoint; run `tfasr train` first")
+        return min(steps, key=lambda step: (self._error_rate(step), -step))
+
+    def _error_rate(self, step: int) -> float:
+        return self.progress(step).validation.get("wer", float("inf"))
+
+    def save(self, checkpoint: tf.train.Checkpoint, progress: Progress) -> None:
+        """Writes a checkpoint, then removes those that need not be kept."""
+        with atomic_path(self.path(progress.step)) as staged:
+            staged.mkdir()
+            checkpoint.write(str(staged / "state"))
+            write_json(staged / "progress.json", asdict(progress))
+        for step in self.steps()[: -self.keep]:
+            if step != self.best_step():
+                shutil.rmtree(self.path(step))
+
+    def restore(self, checkpoint: tf.train.Checkpoint, step: int) -> Progress:
+        """Reads a checkpoint into all of the given objects.
+
+        Raises:
+            ValueError: The checkpoint lacks one of their variables.
+        """
+        try:
+            checkpoint.read(str(self.path(step) / "state")).assert_existing_objects_matched()
+        except (AssertionError, ValueError, tf.errors.OpError) as error:
+            reason = str(error).splitlines()[0]
+            raise ValueError(f"{self.path(step)}: does not fit this model; {reason}") from None
+        return self.progress(step)

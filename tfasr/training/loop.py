@@ -1,0 +1,204 @@
+"""The training loop: exact to resume, the same for the same seed."""
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from typing import Protocol
+
+import numpy as np
+import tensorflow as tf
+
+from tfasr.artifacts.files import append_json_line, read_json_lines, write_json_lines
+from tfasr.configs.seeds import counted_seed
+from tfasr.configs.training import TrainConfig
+from tfasr.data.batches import MODEL_INPUTS
+from tfasr.data.pipelines import TrainingPipeline
+from tfasr.losses.ctc import ctc_loss, required_frames
+from tfasr.models.conformer import ConformerCTC
+from tfasr.models.subsampling import subsampled
+from tfasr.training.checkpoints import Progress
+from tfasr.training.optimizer import make_optimizer
+from tfasr.training.run import Run
+
+_LOG_EVERY = 20
+
+
+class Report(Protocol):
+    """Shows how far a long job is."""
+
+    def __call__(self, done: int, total: int, **figures: float) -> None: ...
+
+
+Validation = Callable[[ConformerCTC], dict[str, float]]
+
+
+@dataclass
+class _Window:
+    """Figures of the steps since the last log line."""
+
+    losses: list[float]
+    audio_seconds: float = 0.0
+    infeasible: int = 0
+    started: float = 0.0
+
+
+class Trainer:
+    """Trains a run from wherever it stands.
+
+    Args:
+        run: The run's folder.
+        pipeline: Its batches.
+        config: Its settings; more steps than the run was made with prolong it.
+        validate: From the model to figures by name, "wer" among them.
+    """
+
+    def __init__(
+        self, run: Run, pipeline: TrainingPipeline, config: TrainConfig, validate: Validation
+    ) -> None:
+        self.run = run
+        self.config = config
+        self.pipeline = pipeline
+        self.validate = validate
+        self.model = run.initial_model()
+        self.optimizer = make_optimizer(self.config.optimizer)
+        self.optimizer.build(self.model.trainable_variables)
+        self.state = tf.train.Checkpoint(model=self.model, optimizer=self.optimizer)
+        self._step = self._make_step()
+
+    def train(self, report: Report) -> Progress:
+        """Trains to the last step, a checkpoint after every validation.
+
+        Args:
+            report: Called after every step.
+
+        Returns:
+            Where the run stands at its end.
+
+        Raises:
+            ValueError: The loss is no number any more; names the step.
+        """
+        progress = self._resume()
+        window = _Window([], started=time.monotonic())
+        for batch, position in self._batches(progress):
+            before = time.monotonic()
+            progress = replace(progress, **position, step=progress.step + 1)
+            self._take_step(batch, progress.step, window)
+            seconds = progress.seconds + time.monotonic() - before
+            progress = replace(progress, seconds=seconds)
+            report(progress.step, self.config.steps, **self._figures(window, progress))
+            last = progress.step == self.config.steps
+            if progress.step % _LOG_EVERY == 0 or last:
+                self._log({"step": progress.step, **self._figures(window, progress)})
+                window = _Window([], started=time.monotonic())
+            if progress.step % self.config.valid_every == 0 or last:
+                progress = self._validate(progress)
+                window.started = time.monotonic()
+            elif not self._is_checkpoint(progress.step):
+                continue
+            self.run.checkpoints.save(self.state, progress)
+        return progress
+
+    def _is_checkpoint(self, step: int) -> bool:
+        every = self.config.checkpoint_every
+        return bool(every) and step % every == 0
+
+    def _resume(self) -> Progress:
+        steps = self.run.checkpoints.steps()
+        progress = self.run.checkpoints.restore(self.state, steps[-1]) if steps else Progress()
+        # What was logged after the checkpoint is about to be logged again.
+        log = self.run.folder / "metrics.jsonl"
+        if log.exists():
+            write_json_lines(log, (r for r in read_json_lines(log) if r["step"] <= progress.step))
+        return progress
+
+    def _batches(self, progress: Progress) -> Iterator[tuple[dict[str, tf.Tensor], dict[str, int]]]:
+        """Yields batches and, with each, the position of the one after it."""
+        remaining, epoch, skip = self.config.steps - progress.step, progress.epoch, progress.batch
+        while remaining > 0:
+            taken = skip
+            for batch in self.pipeline.epoch(epoch, skip).take(remaining):
+                taken += 1
+                remaining -= 1
+                yield batch, {"epoch": epoch, "batch": taken}
+            if taken == skip == 0:
+                raise ValueError(f"{self.config.data}: holds no utterance to train on")
+            epoch, skip = epoch + 1, 0
+
+    def _take_step(self, batch: dict[str, tf.Tensor], step: int, window: _Window) -> None:
+        seed = counted_seed(self.config.seed, "dropout", step)
+        inputs = {name: batch[name] for name in MODEL_INPUTS}
+        loss, infeasible = (value.numpy() for value in self._step(inputs, tf.constant(seed)))
+        if not np.isfinite(loss):
+            raise ValueError(
+                f"the loss must stay finite; got {loss} at step {step}. "
+                f"Lower optimizer.peak={self.config.optimizer.peak} or raise optimizer.warmup"
+            )
+        shift = self.pipeline.extractor.fbank.frame_shift_ms / 1000
+        window.losses.append(float(loss))
+        window.infeasible += int(infeasible)
+        window.audio_seconds += float(tf.reduce_sum(batch["num_frames"])) * shift
+
+    def _make_step(self) -> Callable[..., tuple[tf.Tensor, tf.Tensor]]:
+        variables = self.model.trainable_variables
+        signature = {
+            "features": tf.TensorSpec([None, None, self.model.num_mels], tf.float32),
+            "num_frames": tf.TensorSpec([None], tf.int32),
+            "tokens": tf.TensorSpec([None, None], tf.int32),
+            "num_tokens": tf.TensorSpec([None], tf.int32),
+        }
+
+        @tf.function(input_signature=[signature, tf.TensorSpec([2], tf.int32)])
+        def step(batch: dict[str, tf.Tensor], seed: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+            with tf.GradientTape() as tape:
+                logits = self.model(batch["features"], batch["num_frames"], seed=seed)
+                loss, infeasible = batch_loss(logits, batch)
+            self.optimizer.apply_gradients(
+                zip(tape.gradient(loss, variables), variables, strict=True)
+            )
+            return loss, infeasible
+
+        return step  # type: ignore[no-any-return]
+
+    def _figures(self, window: _Window, progress: Progress) -> dict[str, float]:
+        elapsed = max(time.monotonic() - window.started, 1e-9)
+        return {
+            "loss": float(np.mean(window.losses)),
+            "audio_seconds_per_second": window.audio_seconds / elapsed,
+            "epoch": progress.epoch,
+            **({"infeasible": window.infeasible} if window.infeasible else {}),
+            **progress.validation,
+        }
+
+    def _validate(self, progress: Progress) -> Progress:
+        figures = self.validate(self.model)
+        self._log({"step": progress.step, **{f"valid_{k}": v for k, v in figures.items()}})
+        return replace(progress, validation=figures)
+
+    def _log(self, row: dict[str, float]) -> None:
+        append_json_line(self.run.folder / "metrics.jsonl", row)
+        with self._summary.as_default(step=int(row["step"])):
+            for name, value in row.items():
+                tf.summary.scalar(name, value)
+        self._summary.flush()
+
+    @property
+    def _summary(self) -> tf.summary.SummaryWriter:
+        if not hasattr(self, "_writer"):
+            self._writer = tf.summary.create_file_writer(str(self.run.folder / "tensorboard"))
+        return self._writer
+
+
+def batch_loss(logits: tf.Tensor, batch: dict[str, tf.Tensor]) -> tuple[tf.Tensor, tf.Tensor]:
+    """Averages the CTC loss over the utterances of a batch.
+
+    Args:
+        logits: [B, T, V + 1].
+        batch: With "num_frames" [B] before subsampling, "tokens" [B, U] and "num_tokens" [B].
+
+    Returns:
+        Scalar loss, and the number of utterances too short for their tokens, which count 0.
+    """
+    frames = subsampled(batch["num_frames"])
+    losses = ctc_loss(logits, frames, batch["tokens"], batch["num_tokens"])
+    short = required_frames(batch["tokens"], batch["num_tokens"]) > frames
+    return tf.reduce_mean(losses), tf.reduce_sum(tf.cast(short, tf.int32))

@@ -1,0 +1,159 @@
+"""The folder of a run: what made the model, its weights, and what it needs to hear and write."""
+
+import shutil
+from dataclasses import asdict, replace
+from functools import cached_property
+from pathlib import Path
+
+import tensorflow as tf
+
+from tfasr.artifacts.files import atomic_path, read_json, write_json, write_text
+from tfasr.configs.features import FbankConfig
+from tfasr.configs.loading import from_mapping, read_yaml, to_mapping, to_yaml
+from tfasr.configs.model import ModelConfig
+from tfasr.configs.training import TrainConfig
+from tfasr.data.prepared import PreparedData
+from tfasr.features.extractor import FeatureExtractor, FeatureStatistics
+from tfasr.models.conformer import ConformerCTC, build_model
+from tfasr.models.initialization import initialize
+from tfasr.models.layout import Layout
+from tfasr.text.tokenizer import Tokenizer
+from tfasr.training.checkpoints import Checkpoints
+
+
+class Run:
+    """A run's folder.
+
+    Args:
+        folder: The folder; `Run.create` makes one.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    @classmethod
+    def create(cls, config: TrainConfig, data: PreparedData) -> "Run":
+        """Makes the folder of a run, or checks that the one that is there is the same run's.
+
+        Args:
+            config: The run; its mel bins and vocabulary are replaced by the data's.
+            data: What it is trained on.
+
+        Raises:
+            ValueError: The folder holds a run with other settings; names the first of them.
+        """
+        run = cls(config.run)
+        config = replace(
+            config,
+            model=replace(
+                config.model,
+                num_mels=data.fbank.num_mels,
+                vocabulary=Tokenizer(data.tokenizer).vocabulary,
+            ),
+        )
+        if run.exists:
+            run._refuse_other_settings(config)
+            return run
+        front_end = {"fbank": asdict(data.fbank), "statistics": asdict(data.statistics)}
+        write_json(run.folder / "features.json", front_end)
+        with atomic_path(run.folder / "tokenizer.model") as staged:
+            shutil.copyfile(data.tokenizer, staged)
+        write_text(run.folder / "config.yaml", to_yaml({"train": to_mapping(config)}))
+        return run
+
+    @property
+    def exists(self) -> bool:
+        """Whether the folder holds a run; `config.yaml` is written last."""
+        return (self.folder / "config.yaml").is_file()
+
+    def _refuse_other_settings(self, config: TrainConfig) -> None:
+        before, now = _flat(to_mapping(self.config)), _flat(to_mapping(config))
+        # More steps only prolong a run; where its folders lie changes nothing in it.
+        movable = {"steps", "data", "run", "checkpoint_every"}
+        for name in before.keys() | now.keys():
+            if name not in movable and before.get(name) != now.get(name):
+                raise ValueError(
+                    f"{self.folder}: holds a run with other settings; got {name}={now.get(name)}, "
+                    f"there it is {before.get(name)}. Choose another --run or remove the folder"
+                )
+
+    @cached_property
+    def config(self) -> TrainConfig:
+        """The settings that repeat the run.
+
+        Raises:
+            ValueError: The folder holds no run.
+        """
+        path = self.folder / "config.yaml"
+        if not self.exists:
+            raise ValueError(f"{self.folder}: must be a run's folder, made by `tfasr train`")
+        return from_mapping(TrainConfig, read_yaml(path).get("train", {}), str(path))
+
+    @property
+    def model_config(self) -> ModelConfig:
+        """The model."""
+        return self.config.model
+
+    @cached_property
+    def extractor(self) -> FeatureExtractor:
+        """The features that the model was trained on."""
+        values = read_json(self.folder / "features.json")
+        statistics = {name: tuple(bins) for name, bins in values["statistics"].items()}
+        return FeatureExtractor(FbankConfig(**values["fbank"]), FeatureStatistics(**statistics))
+
+    @cached_property
+    def tokenizer(self) -> Tokenizer:
+        """The tokens that the model was trained on."""
+        return Tokenizer(self.folder / "tokenizer.model")
+
+    @property
+    def checkpoints(self) -> Checkpoints:
+        """The run's checkpoints."""
+        return Checkpoints(self.folder / "checkpoints")
+
+    @property
+    def origin_hash(self) -> str:
+        """Hash of the weights that a federated run started from; "" for any other run."""
+        path = self.folder / "origin.json"
+        return str(read_json(path)["model_hash"]) if path.is_file() else ""
+
+    def initial_model(self) -> ConformerCTC:
+        """Builds the model with the weights of step 0, rebuilt from the seed."""
+        model = build_model(self.model_config)
+        initialize(Layout(model), self.config.seed)
+        return model
+
+    def trained_model(self, step: int = 0) -> ConformerCTC:
+        """Builds the model with the weights of a checkpoint.
+
+        Args:
+            step: Its step; 0 means the one with the lowest validation error rate.
+
+        Raises:
+            ValueError: There is no such checkpoint.
+        """
+        model = build_model(self.model_config)
+        self.checkpoints.restore(
+            tf.train.Checkpoint(model=model), step or self.checkpoints.best_step()
+        )
+        return model
+
+    def check_data(self, data: PreparedData) -> None:
+        """Refuses data whose audio the model can't read.
+
+        Raises:
+            ValueError: The sample rates differ.
+        """
+        ours, theirs = self.extractor.fbank.sample_rate, data.index["sample_rate"]
+        if ours != theirs:
+            raise ValueError(
+                f"{data.folder}: must have the run's sample rate of {ours} Hz; got {theirs} Hz"
+            )
+
+
+def _flat(values: dict[str, object], prefix: str = "") -> dict[str, object]:
+    flat: dict[str, object] = {}
+    for name, value in values.items():
+        inner = _flat(value, f"{prefix}{name}.") if isinstance(value, dict) else None
+        flat.update({f"{prefix}{name}": value} if inner is None else inner)
+    return flat
