@@ -8,12 +8,14 @@ from tfasr.data.pipelines import evaluation_batches
 from tfasr.data.prepared import PreparedData
 from tfasr.evaluation.error_rates import evaluate_texts
 from tfasr.evaluation.transcription import Transcriber, model_transcriber, transcribe_batches
-from tfasr.federated.accounting import Account
+from tfasr.federated.accounting import Account, account
 from tfasr.federated.folder import check_tokens, create_run
 from tfasr.federated.plans import kept_units
+from tfasr.federated.process import build_process
 from tfasr.federated.rounds import LOG, FederatedTrainer, Population
+from tfasr.federated.submodels import client_layout
 from tfasr.models.conformer import ConformerCTC
-from tfasr.models.layout import Layout, weights_hash
+from tfasr.models.layout import Layout, layout_without_weights, weights_hash
 from tfasr.study.ranking import Ranking
 from tfasr.training.loop import Validation
 from tfasr.training.run import Run
@@ -32,11 +34,16 @@ def run(config: FederateConfig) -> None:
         return
     if done:
         print(f"{config.out}: goes on from round {done}")
-    trainer = FederatedTrainer(
-        folder, config, kept, _population(config, folder, data), _validation(config, folder, data)
+    population = _population(config, folder, data)
+    sizes = account(
+        layout_without_weights(folder.model_config), client_layout(folder.model_config, kept)
     )
-    _print_plan(config, kept, trainer.account)
-    trainer.train(ProgressLine("federate"))
+    _print_plan(config, kept, sizes)
+    process = build_process(folder.model_config, kept, config)
+    validate = _validation(config, folder, data)
+    FederatedTrainer(folder, config, process, sizes, population, validate).train(
+        ProgressLine("federate")
+    )
     _print_outcome(config, folder)
 
 

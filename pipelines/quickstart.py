@@ -86,7 +86,9 @@ def _steps(config: QuickstartConfig, folders: _Folders) -> list[_Step]:
             ["train", *preset, *data, *central],
             folders.central / "finished.json",
         ),
-        evaluation("how well it hears the close microphone", "close", *central, "--domains", "close"),
+        evaluation(
+            "how well it hears the close microphone", "close", *central, "--domains", "close"
+        ),
         evaluation("how well it hears the telephone", "before", *central, *telephone),
         _Step(
             "which blocks matter",
@@ -148,7 +150,9 @@ def _table(folders: _Folders, row: dict[str, Any], text: str) -> Table:
     rounds = [r for r in read_json_lines(folders.adapted / "rounds.jsonl") if r["round"] > 0]
     exported = read_json(folders.model / "1" / "export.json")
     table = Table("what", "came out", title="quickstart", show_lines=True)
-    table.add_row("word error rate after central training, close microphone", _rate(folders, "close"))
+    table.add_row(
+        "word error rate after central training, close microphone", _rate(folders, "close")
+    )
     table.add_row("three most ambient blocks, error rate when reset", _blocks(ranking.blocks[:3]))
     table.add_row(
         "three most critical blocks, error rate when reset", _blocks(ranking.blocks[:-4:-1])

@@ -3,6 +3,7 @@
 import tensorflow as tf
 
 from pipelines.progress import ProgressLine
+from tfasr.artifacts.files import write_json
 from tfasr.configs.training import TrainConfig
 from tfasr.data.batches import make_buckets
 from tfasr.data.pipelines import TrainingPipeline, evaluation_batches
@@ -32,6 +33,7 @@ def run(config: TrainConfig) -> None:
     )
     best = folder.checkpoints.best_step()
     rate = folder.checkpoints.progress(best).validation["wer"]
+    write_json(config.run / "finished.json", {"step": progress.step, "best": best, "wer": rate})
     print(
         f"{config.run}: trained {progress.step} steps in {progress.seconds / 60:.1f} min; "
         f"validation word error rate {100 * rate:.2f} % at step {best}"

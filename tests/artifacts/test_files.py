@@ -19,6 +19,19 @@ def names(folder):
     return sorted(path.name for path in folder.iterdir())
 
 
+def write_half_a_file(path):
+    with atomic_path(path) as staged:
+        staged.write_text("half")
+        raise RuntimeError("half way")
+
+
+def write_half_a_folder(path):
+    with atomic_path(path) as staged:
+        staged.mkdir()
+        (staged / "half.txt").write_text("half")
+        raise RuntimeError("half way")
+
+
 def test_a_file_takes_its_name_when_the_block_succeeds(tmp_path):
     with atomic_path(tmp_path / "new" / "a.txt") as staged:
         staged.write_text("new")
@@ -29,9 +42,8 @@ def test_a_file_takes_its_name_when_the_block_succeeds(tmp_path):
 
 def test_a_failure_leaves_the_old_file_and_no_litter(tmp_path):
     (tmp_path / "a.txt").write_text("old")
-    with pytest.raises(RuntimeError, match="half way"), atomic_path(tmp_path / "a.txt") as staged:
-        staged.write_text("half")
-        raise RuntimeError("half way")
+    with pytest.raises(RuntimeError, match="half way"):
+        write_half_a_file(tmp_path / "a.txt")
     assert (tmp_path / "a.txt").read_text() == "old"
     assert names(tmp_path) == ["a.txt"]
 
@@ -39,10 +51,8 @@ def test_a_failure_leaves_the_old_file_and_no_litter(tmp_path):
 def test_a_failure_leaves_the_old_folder_and_no_litter(tmp_path):
     (tmp_path / "data").mkdir()
     (tmp_path / "data" / "old.txt").write_text("old")
-    with pytest.raises(RuntimeError, match="half way"), atomic_path(tmp_path / "data") as staged:
-        staged.mkdir()
-        (staged / "half.txt").write_text("half")
-        raise RuntimeError("half way")
+    with pytest.raises(RuntimeError, match="half way"):
+        write_half_a_folder(tmp_path / "data")
     assert names(tmp_path) == ["data"]
     assert names(tmp_path / "data") == ["old.txt"]
 

@@ -9,6 +9,7 @@ from tfasr.configs.loading import (
     from_mapping,
     make_parser,
     one_line,
+    option_types,
     read_yaml,
     to_mapping,
     to_yaml,
@@ -108,13 +109,27 @@ def test_a_broken_rule_keeps_its_message_and_gets_the_source():
 
 
 def test_messages_are_one_line():
-    with pytest.raises(ValueError, match="conf.yaml") as error:
+    with pytest.raises(ValueError, match=r"^conf\.yaml") as error:
         from_mapping(Outer, {"name": "a", "cuont": 2}, "conf.yaml")
     assert "\n" not in str(error.value)
 
 
 def test_line_breaks_are_taken_out_of_an_error():
     assert one_line(ValueError("one\n   two\n")) == "one two"
+
+
+def test_a_number_may_be_written_as_1e_3_in_a_file(tmp_path):
+    (tmp_path / "conf.yaml").write_text("name: a\ninner: {rate: 1e-3}\n")
+    config = from_mapping(Outer, read_yaml(tmp_path / "conf.yaml"), "conf.yaml")
+    assert config.inner.rate == 0.001
+
+
+def test_options_have_the_types_of_their_fields():
+    assert option_types(Outer) == {"--name": str, "--count": int, "--inner.rate": float}
+
+
+def test_options_that_are_skipped_are_no_options():
+    assert "--count" not in make_parser(Outer, skip={"count"}).format_help()
 
 
 def test_options_carry_the_documentation_of_their_fields():

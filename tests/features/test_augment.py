@@ -152,7 +152,7 @@ def test_the_seed_alone_decides(noise):
 
 def test_a_dataset_augments_as_eager_mode_does(noise):
     waveform = noise(1000)
-    dataset = tf.data.Dataset.from_tensor_slices(tf.stack(SEEDS[:3]))
+    dataset = tf.data.Dataset.from_tensor_slices(tf.stack(SEEDS[:2]))
     dataset = dataset.map(lambda seed: augment(waveform, seed, EVERYTHING))
     for seed, augmented in zip(SEEDS, dataset, strict=False):
         np.testing.assert_allclose(augmented, augment(waveform, seed, EVERYTHING), atol=1e-5)

@@ -7,11 +7,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tensorflow as tf
+import tensorflow_federated as tff
 
 from tfasr.artifacts.files import write_json, write_json_lines
 from tfasr.configs.corpora import TokenizerConfig
 from tfasr.configs.data import BatchConfig
-from tfasr.configs.features import FbankConfig
+from tfasr.configs.features import FbankConfig, SpecAugmentConfig
 from tfasr.configs.federated import FederateConfig, PlanConfig
 from tfasr.configs.model import EncoderConfig, ModelConfig
 from tfasr.configs.seeds import counted_generator
@@ -19,6 +20,8 @@ from tfasr.configs.training import TrainConfig
 from tfasr.data.clients import ClientPipeline, write_clients
 from tfasr.data.prepared import PreparedData
 from tfasr.data.shards import Record, write_shard
+from tfasr.federated.plans import kept_units
+from tfasr.federated.process import build_process
 from tfasr.federated.rounds import Population
 from tfasr.models.layout import Layout, weights_hash
 from tfasr.study.ranking import BlockScore, Ranking
@@ -144,6 +147,7 @@ def make_config(origin: Run, data: PreparedData) -> Callable[[Path], FederateCon
             client_steps=2,
             client_batch=2,
             evaluate_every=2,
+            masking=SpecAugmentConfig(frequency_width=2, time_width=5),
         )
 
     return make
@@ -184,3 +188,18 @@ def population(
     make_population: Callable[[FederateConfig], Population], config: FederateConfig
 ) -> Population:
     return make_population(config)
+
+
+@pytest.fixture(scope="session")
+def kept(
+    make_config: Callable[[Path], FederateConfig], origin: Run, ranking: Ranking
+) -> list[tuple[int, int]]:
+    return kept_units(make_config(Path()).plan, origin.model_config, ranking)
+
+
+@pytest.fixture(scope="session")
+def process(
+    make_config: Callable[[Path], FederateConfig], origin: Run, kept: list[tuple[int, int]]
+) -> tff.learning.templates.LearningProcess:
+    """Takes seconds to trace, so all tests of these settings share it."""
+    return build_process(origin.model_config, kept, make_config(Path()))

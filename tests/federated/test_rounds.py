@@ -5,55 +5,61 @@ import pytest
 import yaml
 
 from tfasr.artifacts.files import append_json_line, read_json_lines
+from tfasr.configs.features import AugmentConfig
+from tfasr.federated.accounting import account
 from tfasr.federated.folder import create_run
-from tfasr.federated.plans import kept_units
 from tfasr.federated.rounds import FederatedTrainer
+from tfasr.federated.submodels import client_layout
+from tfasr.models.layout import layout_without_weights
 from tfasr.training.run import Run
 
 pytestmark = pytest.mark.federated
 
 
-def make_trainer(config, origin, ranking, population):
-    kept = kept_units(config.plan, origin.model_config, ranking)
-    # The "error rate" falls from round to round, as a real one should.
-    rates = iter(np.linspace(0.9, 0.1, 9))
+@pytest.fixture(scope="module")
+def sizes(origin, kept):
+    config = origin.model_config
+    return account(layout_without_weights(config), client_layout(config, kept))
 
-    def validate(model):
-        return {"wer": float(next(rates))}
 
-    return FederatedTrainer(create_run(config, kept), config, kept, population, validate)
+@pytest.fixture(scope="module")
+def train(kept, process, sizes):
+    """Trains a configuration's run on a population."""
+
+    def train(config, population, report=lambda done, total, **figures: None):
+        # The "error rate" falls from one evaluation to the next, as a real one should.
+        rates = iter(np.linspace(0.9, 0.1, 9))
+
+        def validate(model):
+            return {"wer": float(next(rates))}
+
+        run = create_run(config, kept)
+        return FederatedTrainer(run, config, process, sizes, population, validate).train(report)
+
+    return train
 
 
 def weights(folder, step):
     return [variable.numpy() for variable in Run(folder).trained_model(step).variables]
 
 
-def silent(done, total, **figures):
-    pass
-
-
 @pytest.fixture(scope="module")
-def finished(origin, ranking, make_config, make_population, tmp_path_factory):
+def finished(train, make_config, make_population, tmp_path_factory):
     """An uninterrupted run of 4 rounds, and what was reported of it."""
     config = make_config(tmp_path_factory.mktemp("finished") / "adapted")
     population = make_population(config)
     reported = []
-    trainer = make_trainer(config, origin, ranking, population)
-    trainer.train(lambda done, total, **figures: reported.append((done, total, figures)))
-    return config, population, trainer.account, reported
+    train(
+        config, population, lambda done, total, **figures: reported.append((done, total, figures))
+    )
+    return config, population, reported
 
 
-def test_a_run_that_was_killed_ends_with_the_same_weights(
-    finished, origin, ranking, make_population, tmp_path
-):
-    config, *_ = finished
-    config = replace(config, out=tmp_path / "resumed")
-    population = make_population(config)
-    half = replace(config, rounds=2)
-    make_trainer(half, origin, ranking, population).train(silent)
+def test_a_run_that_was_killed_ends_with_the_same_weights(finished, train, config, population):
+    train(replace(config, rounds=2), population)
     # A kill after the log line of round 3 and before its checkpoint.
     append_json_line(config.out / "rounds.jsonl", {"round": 3, "loss": 1e9})
-    make_trainer(config, origin, ranking, population).train(silent)
+    train(config, population)
     for ours, theirs in zip(weights(config.out, 4), weights(finished[0].out, 4), strict=True):
         np.testing.assert_array_equal(ours, theirs)
     ours, theirs = (read_json_lines(c.out / "rounds.jsonl") for c in (config, finished[0]))
@@ -66,8 +72,8 @@ def test_every_round_trains_the_model(finished):
     assert any((a != b).any() for a, b in zip(weights(out, 3), weights(out, 4), strict=True))
 
 
-def test_a_line_of_the_log_tells_who_trained_what(finished):
-    config, population, sizes, _ = finished
+def test_a_line_of_the_log_tells_who_trained_what(finished, sizes):
+    config, population, _ = finished
     row = read_json_lines(config.out / "rounds.jsonl")[1]
     assert len(set(row["clients"])) == 2
     assert set(row["clients"]) <= {client.speaker for client in population.clients}
@@ -83,7 +89,7 @@ def test_it_is_evaluated_before_the_first_round_and_every_second(finished):
 
 
 def test_every_round_is_reported(finished):
-    reported = finished[3]
+    reported = finished[2]
     assert [(done, total) for done, total, _ in reported] == [(1, 4), (2, 4), (3, 4), (4, 4)]
     assert reported[1][2]["wer"] == pytest.approx(0.8)
 
@@ -99,10 +105,11 @@ def test_the_outcome_is_a_run_with_the_best_rounds_weights(finished, origin):
     assert set(yaml.safe_load((config.out / "config.yaml").read_text())) == {"train", "federate"}
 
 
-def test_updates_that_are_not_finite_stop_the_run(config, origin, population):
-    config = replace(config, plan=replace(config.plan, kind="full"), client_learning_rate=1e30)
-    with pytest.raises(ValueError, match=r"got none of 2 in round 1.*client_learning_rate=1e\+30"):
-        make_trainer(config, origin, None, population).train(silent)
+def test_updates_that_are_not_finite_stop_the_run(train, config, population):
+    deafening = AugmentConfig(gain_db=(1e5, 1e5))
+    pipeline = replace(population.pipeline, augmentation=deafening)
+    with pytest.raises(ValueError, match=r"got none of 2 in round 1.*client_learning_rate=0\.05"):
+        train(config, replace(population, pipeline=pipeline))
 
 
 def test_clients_are_drawn_anew_each_round(population):

@@ -40,6 +40,20 @@ def test_shift_is_its_definition(noise, frames):
     np.testing.assert_array_equal(relative_shift(scores), expected)
 
 
+@pytest.mark.parametrize("frames", [1, 2, 5, 8])
+def test_the_gradient_of_the_shift_goes_back_to_where_each_score_came_from(noise, frames):
+    scores, upstream = tf.constant(noise(2, 3, frames, 2 * frames - 1)), noise(2, 3, frames, frames)
+    with tf.GradientTape() as tape:
+        tape.watch(scores)
+        out = relative_shift(scores)
+    expected = np.zeros(scores.shape, np.float32)
+    for query in range(frames):
+        for key in range(frames):
+            expected[..., query, frames - 1 - query + key] = upstream[..., query, key]
+    gradient = tape.gradient(out, scores, output_gradients=tf.constant(upstream))
+    np.testing.assert_array_equal(gradient, expected)
+
+
 def test_equal_scores_average_the_values_by_hand():
     np.testing.assert_allclose(attention_of_zeros()(TWO_FRAMES), np.zeros([1, 2, 2]), atol=1e-6)
 

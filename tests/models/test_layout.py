@@ -120,9 +120,11 @@ def test_modules_are_counted_over_all_blocks(layout):
 def test_moving_averages_are_counted_but_not_trainable():
     encoder = EncoderConfig(num_blocks=1, dim=8, num_heads=2, conv_kernel=4, conv_norm="batch")
     layout = layout_without_weights(ModelConfig(encoder=encoder, num_mels=6, vocabulary=5))
-    moving = [entry.role for entry in layout if entry not in layout.trainable]
-    names = ["depthwise_norm/moving_mean", "depthwise_norm/moving_variance"]
-    assert moving == names
+    trainable = {entry.name for entry in layout.trainable}
+    assert [entry.role for entry in layout if entry.name not in trainable] == [
+        "depthwise_norm/moving_mean",
+        "depthwise_norm/moving_variance",
+    ]
     assert layout.block_parameters() == 24 * 8**2 + (31 + 4) * 8 + 2 * 8
 
 
@@ -136,10 +138,15 @@ def test_a_second_model_has_the_same_names(layout):
 
 
 def test_a_variable_without_a_place_is_named():
-    model = keras.Sequential()
-    model.stray = tf.Variable(1.0, name="stray")
+    layer = keras.layers.Layer()
+    layer.add_weight(name="stray")
     with pytest.raises(ValueError, match="must be named by its module; got stray:0"):
-        Layout(model)
+        Layout(layer)
+
+
+def test_an_entry_is_found_among_entries(layout):
+    block = layout.of_block(1)
+    assert block[-1] in block
 
 
 def test_an_entry_outside_the_blocks_is_named_by_its_module():

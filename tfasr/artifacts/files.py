@@ -29,9 +29,19 @@ def atomic_path(path: Path) -> Iterator[Path]:
 
 def _replace(new: Path, path: Path) -> None:
     _sync(new)
-    if new.is_dir() and path.is_dir():
-        path.rename(new.parent / "replaced")
-    os.replace(new, path)
+    if not (new.is_dir() and path.is_dir()):
+        os.replace(new, path)
+        return
+    # A folder can't replace one that is not empty: the old one steps aside, and comes back
+    # where the new one can't be put.
+    aside = path.with_name(f".{path.name}.replaced")
+    path.rename(aside)
+    try:
+        os.replace(new, path)
+    except BaseException:
+        aside.rename(path)
+        raise
+    shutil.rmtree(aside)
 
 
 def _sync(path: Path) -> None:
@@ -85,11 +95,13 @@ def read_json_lines(path: Path) -> list[dict[str, Any]]:
         ValueError: The file is missing, or a line is no JSON object; names file and line.
     """
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = path.read_text(encoding="utf-8").removesuffix("\n").split("\n")
     except FileNotFoundError:
         raise ValueError(f"{path}: no such file") from None
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path}: must be UTF-8; {error}") from None
     rows = []
-    for number, line in enumerate(lines, start=1):
+    for number, line in enumerate(lines if lines != [""] else [], start=1):
         try:
             row = json.loads(line)
         except json.JSONDecodeError as error:
@@ -106,7 +118,8 @@ def sha256_of(path: Path) -> str:
     files = sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path]
     for file in files:
         if path.is_dir():
-            digest.update(file.relative_to(path).as_posix().encode() + b"\0")
+            name = file.relative_to(path).as_posix()
+            digest.update(f"{name}\0{file.stat().st_size}\0".encode())
         with file.open("rb") as handle:
             while chunk := handle.read(1 << 20):
                 digest.update(chunk)

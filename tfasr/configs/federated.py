@@ -66,6 +66,7 @@ class FederateConfig:
         client_steps: Most steps of a client in a round; it sees an utterance at most once.
         client_batch: Utterances in a step.
         client_learning_rate: Of the clients' SGD.
+        client_clip_norm: Largest global norm of a client's gradient.
         server: Optimizer that takes the clients' mean update as its gradient.
         server_learning_rate: Of that optimizer; 1 with "sgd" is plain federated averaging.
         augmentation: Of the clients' waveforms.
@@ -85,6 +86,7 @@ class FederateConfig:
     client_steps: int = 4
     client_batch: int = 8
     client_learning_rate: float = 0.05
+    client_clip_norm: float = 5.0
     server: Literal["sgd", "adam"] = "sgd"
     server_learning_rate: float = 1.0
     augmentation: AugmentConfig = PLAIN_AUDIO
@@ -93,16 +95,11 @@ class FederateConfig:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        for name in (
-            "rounds",
-            "clients_per_round",
-            "client_steps",
-            "client_batch",
-            "evaluate_every",
-        ):
+        counts = ("rounds", "clients_per_round", "client_steps", "client_batch", "evaluate_every")
+        for name in counts:
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1; got {name}={getattr(self, name)}")
-        for name in ("client_learning_rate", "server_learning_rate"):
+        for name in ("client_learning_rate", "client_clip_norm", "server_learning_rate"):
             if not getattr(self, name) > 0:
                 raise ValueError(f"{name} must be positive; got {name}={getattr(self, name)}")
 

@@ -19,7 +19,9 @@ def counted_seed(run_seed: int, purpose: str, *counters: int | str) -> tuple[int
     Returns:
         Two non-negative 31-bit integers, as TensorFlow's stateless operations take them.
     """
-    name = "/".join([str(run_seed), purpose, *map(str, counters)])
+    # Escaped, so that ("a", "b/c") and ("a/b", "c") differ.
+    parts = [str(part).replace("%", "%25").replace("/", "%2F") for part in (purpose, *counters)]
+    name = "/".join([str(run_seed), *parts])
     digest = hashlib.sha256(name.encode()).digest()
     return (
         int.from_bytes(digest[:4], "big") >> 1,

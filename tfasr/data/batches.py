@@ -157,7 +157,7 @@ def extract_features(batches: tf.data.Dataset, *, extractor: FeatureExtractor) -
 def mask_features(
     batches: tf.data.Dataset, *, config: SpecAugmentConfig, seed: int, epoch: int
 ) -> tf.data.Dataset:
-    """Applies SpecAugment; the draws of an utterance are counted by its number and the epoch."""
+    """Applies SpecAugment; the draws are counted by the batch's first utterance and the epoch."""
     base = tf.constant(counted_seed(seed, "spec_augment", epoch), tf.int32)
 
     def apply(batch: dict[str, Any]) -> dict[str, Any]:

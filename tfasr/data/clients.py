@@ -2,8 +2,9 @@
 
 import collections
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import tensorflow as tf
@@ -12,18 +13,16 @@ from tfasr.artifacts.files import atomic_path, read_json, write_json
 from tfasr.configs.data import BatchConfig
 from tfasr.configs.features import AugmentConfig, SpecAugmentConfig
 from tfasr.configs.seeds import counted_seed
-from tfasr.data.batches import (
-    MODEL_INPUTS,
-    augment_examples,
-    extract_features,
-    mask_features,
-    shuffle_examples,
-)
+from tfasr.data.batches import MODEL_INPUTS, extract_features
 from tfasr.data.prepared import PreparedData
 from tfasr.data.shards import parse_record
+from tfasr.features.augment import augment
 from tfasr.features.extractor import FeatureExtractor
+from tfasr.features.spec_augment import spec_augment
 
 INDEX = "clients.json"
+# What a client's round draws, each from a seed of its own.
+_DRAWS = ("client_shuffle", "client_augment", "client_spec_augment", "client_dropout")
 
 
 @dataclass(frozen=True)
@@ -195,20 +194,49 @@ class ClientPipeline:
         Stock TensorFlow operations on a file: a TFF worker knows no others, and takes the
         dataset as its graph.
         """
-        seed = counted_seed(self.seed, "client", client.speaker)[0]
-        examples = tf.data.TFRecordDataset(str(client.file.resolve())).map(parse_record)
-        examples = shuffle_examples(examples, buffer=client.utterances, seed=seed, epoch=number)
-        examples = examples.take(self.steps * self.batch)
-        examples = augment_examples(examples, config=self.augmentation, seed=seed, epoch=number)
-        batches = extract_features(examples.padded_batch(self.batch), extractor=self.extractor)
-        batches = mask_features(batches, config=self.masking, seed=seed, epoch=number)
-        base = tf.constant(counted_seed(seed, "dropout", number), tf.int32)
+        seeds = [counted_seed(self.seed, draw, client.speaker, number) for draw in _DRAWS]
+        made = self._trace(str(client.file.resolve()), client.utterances, seeds)
+        return tf.data.experimental.from_variant(made, batch_spec(self.extractor.fbank.num_mels))
+
+    @cached_property
+    def _trace(self) -> Callable[..., tf.Tensor]:
+        # Tracing these maps anew takes half a second a client, as long as its training.
+        signature = [
+            tf.TensorSpec([], tf.string),
+            tf.TensorSpec([], tf.int64),
+            tf.TensorSpec([len(_DRAWS), 2], tf.int64),
+        ]
+
+        @tf.function(input_signature=signature)
+        def trace(file: tf.Tensor, utterances: tf.Tensor, seeds: tf.Tensor) -> tf.Tensor:
+            return tf.data.experimental.to_variant(self._batches(file, utterances, seeds))
+
+        return trace  # type: ignore[no-any-return]
+
+    def _batches(self, file: tf.Tensor, utterances: tf.Tensor, seeds: tf.Tensor) -> tf.data.Dataset:
+        shuffling, augmenting, masking, dropping = tf.unstack(seeds)
+
+        def augmented(number: tf.Tensor, example: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+            waveform = augment(example["waveform"], _fold(augmenting, number), self.augmentation)
+            return {**example, "waveform": waveform, "num_samples": tf.size(waveform)}
 
         def inputs(
             step: tf.Tensor, batch: dict[str, tf.Tensor]
         ) -> collections.OrderedDict[str, tf.Tensor]:
-            own = tf.random.experimental.stateless_fold_in(base, tf.cast(step, tf.int32))
-            chosen = [(name, batch[name]) for name in MODEL_INPUTS]
-            return collections.OrderedDict([*chosen, ("seed", own)])
+            features = spec_augment(
+                batch["features"], batch["num_frames"], _fold(masking, step), self.masking
+            )
+            masked = {**batch, "features": features, "seed": _fold(dropping, step)}
+            return collections.OrderedDict((n, masked[n]) for n in (*MODEL_INPUTS, "seed"))
 
+        examples = tf.data.TFRecordDataset(file).map(parse_record)
+        examples = examples.shuffle(utterances, shuffling[0], reshuffle_each_iteration=False)
+        examples = examples.take(self.steps * self.batch).enumerate().map(augmented)
+        batches = extract_features(examples.padded_batch(self.batch), extractor=self.extractor)
         return batches.enumerate().map(inputs)
+
+
+def _fold(seed: tf.Tensor, number: tf.Tensor) -> tf.Tensor:
+    return tf.random.experimental.stateless_fold_in(
+        tf.cast(seed, tf.int32), tf.cast(number, tf.int32)
+    )

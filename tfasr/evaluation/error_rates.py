@@ -133,7 +133,13 @@ class Evaluation:
 
 
 def evaluate_texts(references: Sequence[str], hypotheses: Sequence[str]) -> Evaluation:
-    """Computes the error rates of hypotheses with their intervals."""
+    """Computes the error rates of hypotheses with their intervals.
+
+    Raises:
+        ValueError: There are no references, or not as many hypotheses.
+    """
+    if not references:
+        raise ValueError("an evaluation needs utterances; got none")
     words = count_word_errors(references, hypotheses)
     characters = count_character_errors(references, hypotheses)
     return Evaluation(

@@ -53,7 +53,7 @@ def change_speed(waveform: tf.Tensor, speed: tf.Tensor) -> tf.Tensor:
     # An even length keeps the cut spectrum free of a lone Nyquist term, and a multiple of 64
     # keeps the transform fast.
     before = _round_up(tf.size(waveform), 64)
-    after = 2 * tf.cast(tf.round(tf.cast(before, tf.float32) / speed / 2), tf.int32)
+    after = 2 * tf.cast(tf.math.ceil(tf.cast(before, tf.float32) / speed / 2), tf.int32)
     spectrum = tf.signal.rfft(waveform, [before])
     bins = after // 2 + 1
     spectrum = tf.pad(spectrum, [[0, tf.maximum(bins - before // 2 - 1, 0)]])[:bins]

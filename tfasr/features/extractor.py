@@ -31,18 +31,23 @@ class FeatureExtractor:
         statistics: Of each of its bins.
 
     Raises:
-        ValueError: The statistics are of another number of bins.
+        ValueError: The statistics are of another number of bins, or a deviation is not
+            positive.
     """
 
     fbank: FbankConfig
     statistics: FeatureStatistics
 
     def __post_init__(self) -> None:
-        if len(self.statistics.mean) != self.fbank.num_mels:
+        mean, deviation = self.statistics.mean, self.statistics.deviation
+        if not len(mean) == len(deviation) == self.fbank.num_mels:
             raise ValueError(
-                "the statistics must have as many bins as the filterbank; "
-                f"got {len(self.statistics.mean)} for num_mels={self.fbank.num_mels}"
+                "the statistics must have as many bins as the filterbank; got "
+                f"{len(mean)} means, {len(deviation)} deviations for "
+                f"num_mels={self.fbank.num_mels}"
             )
+        if not min(deviation) > 0:
+            raise ValueError(f"every deviation must be positive; got {min(deviation)}")
 
     def __call__(self, waveforms: tf.Tensor, num_samples: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """Computes a batch's features.

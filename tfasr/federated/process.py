@@ -11,6 +11,7 @@ import tensorflow_federated as tff
 from tfasr.configs.federated import FederateConfig
 from tfasr.configs.model import ModelConfig
 from tfasr.data.clients import batch_spec
+from tfasr.federated.optimizers import client_optimizer, server_optimizer
 from tfasr.federated.submodels import SubModels, Units
 from tfasr.losses.ctc import ctc_loss
 from tfasr.models.conformer import build_model
@@ -100,7 +101,7 @@ def build_process(
         config: Optimizers and seed.
 
     Returns:
-        The process. `initialize` gives zeros for weights; `server_state` gives a run's.
+        The process; `initialize` gives zeros for weights.
 
     Raises:
         ValueError: The model has batch normalisation, whose moving averages are no gradients
@@ -114,7 +115,7 @@ def build_process(
     submodels = SubModels(model, kept, config.seed, config.plan.scaling)
     client_work = tff.learning.templates.build_model_delta_client_work(
         lambda: ClientModel(model, kept),
-        tff.learning.optimizers.build_sgdm(config.client_learning_rate),
+        client_optimizer(config),
         tff.learning.ClientWeighting.NUM_EXAMPLES,
     )
     result = client_work.next.type_signature.result.result.member
@@ -129,13 +130,6 @@ def build_process(
         aggregator,
         build_finalizer(submodels, server_optimizer(config), result.update),
     )
-
-
-def server_optimizer(config: FederateConfig) -> tff.learning.optimizers.Optimizer:
-    """Makes the optimizer that the clients' mean update is the gradient of."""
-    if config.server == "adam":
-        return tff.learning.optimizers.build_adam(config.server_learning_rate)
-    return tff.learning.optimizers.build_sgdm(config.server_learning_rate)
 
 
 def build_distributor(submodels: SubModels) -> tff.learning.templates.DistributionProcess:

@@ -12,13 +12,10 @@ from tfasr.artifacts.files import append_json_line
 from tfasr.configs.federated import FederateConfig
 from tfasr.configs.seeds import counted_generator
 from tfasr.data.clients import Client, ClientPipeline
-from tfasr.federated.accounting import account
+from tfasr.federated.accounting import Account
 from tfasr.federated.folder import keep_rounds
-from tfasr.federated.process import build_process
-from tfasr.federated.submodels import Units, client_layout
 from tfasr.federated.workers import worker_context
 from tfasr.models.conformer import build_model
-from tfasr.models.layout import Layout
 from tfasr.training.checkpoints import Progress
 from tfasr.training.loop import Report, Validation
 from tfasr.training.run import Run
@@ -51,7 +48,8 @@ class FederatedTrainer:
     Args:
         run: The run's folder.
         config: Its settings; more rounds than the run was made with prolong it.
-        kept: Units that the two feed-forward modules of each block keep.
+        process: Of `build_process`, for the run's model and these settings.
+        sizes: Of the process's models, for the log.
         population: The clients.
         validate: From the model to figures by name, "wer" among them.
     """
@@ -60,7 +58,8 @@ class FederatedTrainer:
         self,
         run: Run,
         config: FederateConfig,
-        kept: Units,
+        process: tff.learning.templates.LearningProcess,
+        sizes: Account,
         population: Population,
         validate: Validation,
     ) -> None:
@@ -69,8 +68,8 @@ class FederatedTrainer:
         self.population = population
         self.validate = validate
         self.model = build_model(run.model_config)
-        self.process = build_process(run.model_config, kept, config)
-        self.account = account(Layout(self.model), client_layout(run.model_config, kept))
+        self.process = process
+        self.sizes = sizes
 
     def train(self, report: Report) -> Progress:
         """Runs the rounds that are left, a checkpoint after every one.
@@ -131,7 +130,7 @@ class FederatedTrainer:
             "clients": [client.speaker for client in clients],
             "not_finite": len(clients) - finite,
             "loss": loss,
-            **self.account.to_json(),
+            **self.sizes.to_json(),
             "seconds": round(seconds, 3),
             **done.validation,
         }

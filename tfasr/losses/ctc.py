@@ -39,19 +39,29 @@ def ctc_loss(
     """
     # Sparse labels choose TensorFlow's kernel; dense ones its loop in the graph, which is
     # eight times slower.
-    inside = tf.sequence_mask(num_tokens, tf.shape(tokens)[1])
+    # The kernel refuses utterances without tokens or frames: they are given one of each, and
+    # their losses are put in afterwards.
+    tokens = tf.pad(tokens, [[0, 0], [0, 1]])
+    inside = tf.sequence_mask(tf.maximum(num_tokens, 1), tf.shape(tokens)[1])
     labels = tf.SparseTensor(
         indices=tf.where(inside),
         values=tf.boolean_mask(tokens, inside),
         dense_shape=tf.cast(tf.shape(tokens), tf.int64),
     )
     feasible = required_frames(tokens, num_tokens) <= num_frames
-    # The kernel refuses an utterance of 0 frames; those without tokens lose nothing.
+    logits = tf.cast(logits, tf.float32)
     losses = tf.compat.v1.nn.ctc_loss(
         labels,
-        tf.cast(logits, tf.float32),
+        logits,
         tf.maximum(num_frames, 1),
         ignore_longer_outputs_than_inputs=True,
         time_major=False,
     )
-    return tf.where(feasible & (num_frames > 0), losses, 0.0)
+    losses = tf.where(num_tokens > 0, losses, _all_blank_loss(logits, num_frames))
+    return tf.where(feasible, losses, 0.0)
+
+
+def _all_blank_loss(logits: tf.Tensor, num_frames: tf.Tensor) -> tf.Tensor:
+    by_frame = tf.reduce_logsumexp(logits, -1) - logits[..., -1]  # [B, T]
+    real = tf.sequence_mask(num_frames, tf.shape(logits)[1])
+    return tf.reduce_sum(tf.where(real, by_frame, 0.0), 1)

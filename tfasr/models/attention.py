@@ -1,5 +1,6 @@
 """Multi-head self-attention with relative positions."""
 
+from collections.abc import Callable
 from typing import Any
 
 import keras
@@ -9,6 +10,11 @@ import tensorflow as tf
 from tfasr.models.dropout import dropout, split_seed
 from tfasr.models.normalization import frames_or_all
 from tfasr.models.scopes import build_in_scope
+
+
+# Fresh attention weighs all frames much alike, so what it adds is common to them, and drowns
+# what sets them apart: with a gain of 1, CTC stays at all blanks for hundreds of steps more.
+OUTPUT_GAIN = 0.1
 
 
 def relative_positions(num_frames: tf.Tensor, dim: int) -> tf.Tensor:
@@ -29,8 +35,13 @@ def relative_positions(num_frames: tf.Tensor, dim: int) -> tf.Tensor:
     return tf.concat([tf.sin(angle), tf.cos(angle)], -1)
 
 
-def relative_shift(scores: tf.Tensor) -> tf.Tensor:
+@tf.custom_gradient
+def relative_shift(scores: tf.Tensor) -> tuple[tf.Tensor, Callable[[tf.Tensor], tf.Tensor]]:
     """Turns scores by distance into scores by key: out[..., i, j] = in[..., i, T - 1 - i + j].
+
+    Rows of width 2 T, read from place T - 1 on as rows of width 2 T - 1, start one place
+    earlier each. The gradient writes the same rows back: TensorFlow's own, through padding,
+    takes ten times as long.
 
     Args:
         scores: [B, H, T, 2 T - 1], column c for distance T - 1 - c.
@@ -40,10 +51,21 @@ def relative_shift(scores: tf.Tensor) -> tf.Tensor:
 
     Source: Dai et al. (2019), "Transformer-XL", appendix B.
     """
-    batch, heads, frames, width = tf.unstack(tf.shape(scores))
-    padded = tf.pad(scores, [[0, 0], [0, 0], [0, 0], [1, 0]])
-    skewed = tf.reshape(padded, [batch, heads, width + 1, frames])[:, :, 1:]
-    return tf.reshape(skewed, [batch, heads, frames, width])[..., :frames]
+    batch, heads, frames, _ = tf.unstack(tf.shape(scores))
+
+    def zeros(*shape: tf.Tensor) -> tf.Tensor:
+        return tf.zeros([batch, heads, *shape], scores.dtype)
+
+    def gradient(upstream: tf.Tensor) -> tf.Tensor:
+        skewed = tf.concat([upstream, zeros(frames, frames - 1)], -1)  # [B, H, T, 2 T - 1]
+        flat = tf.reshape(skewed, [batch, heads, frames * (2 * frames - 1)])
+        flat = tf.concat([zeros(frames - 1), flat, zeros(1)], -1)
+        return tf.reshape(flat, [batch, heads, frames, 2 * frames])[..., :-1]
+
+    wide = tf.concat([scores, zeros(frames, 1)], -1)  # [B, H, T, 2 T]
+    flat = tf.reshape(wide, [batch, heads, 2 * frames * frames])[..., frames - 1 : -1]
+    skewed = tf.reshape(flat, [batch, heads, frames, 2 * frames - 1])
+    return skewed[..., :frames], gradient
 
 
 @keras.saving.register_keras_serializable(package="tfasr")
@@ -79,7 +101,9 @@ class RelativeAttention(keras.layers.Layer):
             raise ValueError(f"num_heads must divide D; got num_heads={self.num_heads}, D={dim}")
         build_in_scope(self.norm, input_shape)
         for name in ("query", "key", "value", "output"):
-            dense = keras.layers.Dense(dim, name=name)
+            gain = OUTPUT_GAIN if name == "output" else 1.0
+            kernel = keras.initializers.VarianceScaling(gain**2, "fan_avg", "uniform")
+            dense = keras.layers.Dense(dim, name=name, kernel_initializer=kernel)
             build_in_scope(dense, input_shape)
             setattr(self, f"{name}_dense", dense)
         self.position_dense = keras.layers.Dense(dim, use_bias=False, name="position")

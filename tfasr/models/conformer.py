@@ -1,6 +1,8 @@
 """The Conformer with a CTC head."""
 
+import functools
 from collections.abc import Sequence
+from typing import Any
 
 import keras
 import tensorflow as tf
@@ -69,6 +71,26 @@ class ConformerCTC(keras.Model):
         """Returns the first block's input [B, ceil(T / 4), D] and its mask."""
         x = self.subsampling(features, mask=tf.sequence_mask(num_frames, tf.shape(features)[1]))
         return x, tf.sequence_mask(subsampled(num_frames), tf.shape(x)[1])
+
+    def get_config(self) -> dict[str, Any]:
+        return {
+            "subsampling": keras.saving.serialize_keras_object(self.subsampling),
+            "blocks": [keras.saving.serialize_keras_object(block) for block in self.blocks],
+            "vocabulary": self.vocabulary,
+            "dropout": self.dropout,
+        }
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> "ConformerCTC":
+        revive = functools.partial(
+            keras.saving.deserialize_keras_object, custom_objects=custom_objects
+        )
+        return cls(
+            revive(config["subsampling"]),
+            [revive(block) for block in config["blocks"]],
+            config["vocabulary"],
+            config["dropout"],
+        )
 
 
 def full_ff_units(config: ModelConfig) -> list[tuple[int, int]]:

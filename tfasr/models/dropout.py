@@ -23,7 +23,7 @@ def dropout(x: tf.Tensor, rate: float, seed: tf.Tensor | None) -> tf.Tensor:
         return x
     # One random byte an element decides: a quarter of the bits that a float would take, and
     # the rate is met to 1/256, for which the scale accounts.
-    threshold = round(rate * 256)
+    threshold = min(round(rate * 256), 255)
     size = tf.size(x)
     words = tf.random.stateless_uniform([(size + 3) // 4], seed, None, None, tf.int32)
     draws = tf.reshape(tf.bitcast(words, tf.uint8), [-1])[:size]

@@ -6,13 +6,15 @@ from collections.abc import Iterable
 import tensorflow as tf
 
 from tfasr.configs.seeds import counted_seed
+from tfasr.models.attention import OUTPUT_GAIN
 from tfasr.models.layout import Entry
 
 
 def initial_value(entry: Entry, run_seed: int, draw: int = 0) -> tf.Tensor:
     """Draws a variable's first value.
 
-    Kernels are Glorot-uniform (the depthwise one by its own fan-in), gains one, biases zero.
+    Kernels are Glorot-uniform (the depthwise one by its own fan-in, attention's output with
+    its gain), gains one, biases zero.
 
     Args:
         entry: The variable and its place.
@@ -37,7 +39,8 @@ def _limit_squared(entry: Entry) -> float:
     if entry.role == "depthwise/kernel":
         return 3 / entry.shape[0]
     *receptive_field, fan_in, fan_out = entry.shape
-    return 6 / (math.prod(receptive_field) * (fan_in + fan_out))
+    gain = OUTPUT_GAIN if (entry.module, entry.role) == ("attention", "output/kernel") else 1.0
+    return gain**2 * 6 / (math.prod(receptive_field) * (fan_in + fan_out))
 
 
 def initialize(entries: Iterable[Entry], run_seed: int, draw: int = 0) -> None:

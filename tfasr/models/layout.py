@@ -20,7 +20,7 @@ INNER_AXES = {"up/kernel": 1, "up/bias": 0, "down/kernel": 0}
 FEED_FORWARDS = ("feed_forward_1", "feed_forward_2")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Entry:
     """One variable and its place.
 

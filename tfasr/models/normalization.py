@@ -99,15 +99,23 @@ class MaskedBatchNorm(keras.layers.Layer):
 
     def build(self, input_shape: tf.TensorShape) -> None:
         shape = (input_shape[-1],)
-        self.gamma = self.add_weight(name="gamma", shape=shape, initializer="ones")
-        self.beta = self.add_weight(name="beta", shape=shape, initializer="zeros")
-        self.moving_mean = self.add_weight(
-            name="moving_mean", shape=shape, initializer="zeros", trainable=False
-        )
-        self.moving_variance = self.add_weight(
-            name="moving_variance", shape=shape, initializer="ones", trainable=False
-        )
+        self.gamma = self._vector("gamma", shape, "ones", trainable=True)
+        self.beta = self._vector("beta", shape, "zeros", trainable=True)
+        self.moving_mean = self._vector("moving_mean", shape, "zeros", trainable=False)
+        self.moving_variance = self._vector("moving_variance", shape, "ones", trainable=False)
         super().build(input_shape)
+
+    def _vector(
+        self, name: str, shape: tuple[int], initializer: str, trainable: bool
+    ) -> tf.Variable:
+        # Statistics in bfloat16 would not move by the small steps of a moving average.
+        return self.add_weight(
+            name=name,
+            shape=shape,
+            initializer=initializer,
+            trainable=trainable,
+            experimental_autocast=False,
+        )
 
     def call(
         self, x: tf.Tensor, mask: tf.Tensor | None = None, training: bool = False
@@ -116,17 +124,17 @@ class MaskedBatchNorm(keras.layers.Layer):
         wide = tf.cast(x, tf.float32)
         mean, variance = self._statistics(wide, real, training)
         y = (wide - mean) * tf.math.rsqrt(variance + self.epsilon)
-        y = (y * tf.cast(self.gamma, tf.float32) + tf.cast(self.beta, tf.float32)) * real
+        y = (y * self.gamma + self.beta) * real
         return tf.cast(y, x.dtype)
 
     def _statistics(
         self, x: tf.Tensor, real: tf.Tensor, training: bool
     ) -> tuple[tf.Tensor, tf.Tensor]:
         if not training:
-            return tf.cast(self.moving_mean, x.dtype), tf.cast(self.moving_variance, x.dtype)
+            return self.moving_mean, self.moving_variance
         mean, variance = tf.nn.weighted_moments(x, [0, 1], real)
         for moving, now in ((self.moving_mean, mean), (self.moving_variance, variance)):
-            moving.assign_add((1 - self.momentum) * (tf.cast(now, moving.dtype) - moving))
+            moving.assign_add((1 - self.momentum) * (now - moving))
         return mean, variance
 
     def get_config(self) -> dict[str, Any]:

@@ -56,6 +56,13 @@ class Ranking:
     words: int
     command: str
 
+    def __post_init__(self) -> None:
+        penalties = [score.penalty for score in self.blocks]
+        if penalties != sorted(penalties):
+            raise ValueError(f"blocks must stand by rising penalty; got {penalties}")
+        if len({score.block for score in self.blocks}) < len(self.blocks):
+            raise ValueError(f"each block must stand once; got {[s.block for s in self.blocks]}")
+
     def most_ambient(self, count: int) -> tuple[int, ...]:
         """Indices of the `count` blocks with the smallest penalty, the smallest first.
 
@@ -108,7 +115,7 @@ class Ranking:
         try:
             scores = [_score(row) for row in values.pop("blocks")]
             return cls(blocks=tuple(scores), **{**values, "seeds": tuple(values["seeds"])})
-        except (AttributeError, KeyError, TypeError) as error:
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise ValueError(f"{path}: must be a ranking made by `tfasr study`; {error}") from None
 
 

@@ -5,4 +5,6 @@ import unicodedata
 
 def normalise(text: str) -> str:
     """Unicode NFKC, lower case, single spaces, nothing at the ends."""
-    return " ".join(unicodedata.normalize("NFKC", text).lower().split())
+    lowered = unicodedata.normalize("NFKC", text).lower()
+    # Lower case may come apart into letter and mark, which belong together again.
+    return " ".join(unicodedata.normalize("NFKC", lowered).split())

@@ -66,10 +66,13 @@ class Tokenizer:
     def __init__(self, path: Path) -> None:
         if not path.is_file():
             raise ValueError(f"{path}: no such tokenizer")
+        model = path.read_bytes()
         try:
-            self._model = sentencepiece.SentencePieceProcessor(model_proto=path.read_bytes())
+            self._model = sentencepiece.SentencePieceProcessor(model_proto=model)
         except RuntimeError:
-            raise ValueError(f"{path}: must be a SentencePiece model") from None
+            model = b""
+        if not model:
+            raise ValueError(f"{path}: must be a SentencePiece model")
 
     @property
     def vocabulary(self) -> int:

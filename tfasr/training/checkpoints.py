@@ -34,9 +34,14 @@ class Checkpoints:
     Args:
         folder: Where they are.
         keep: How many of the newest are kept; the one with the lowest error rate stays too.
+
+    Raises:
+        ValueError: None is to be kept.
     """
 
     def __init__(self, folder: Path, keep: int = 2) -> None:
+        if keep < 1:
+            raise ValueError(f"a checkpoint at least must be kept; got keep={keep}")
         self.folder = folder
         self.keep = keep
 
@@ -80,11 +85,25 @@ class Checkpoints:
         """Reads a checkpoint into all of the given objects.
 
         Raises:
-            ValueError: The checkpoint lacks one of their variables.
+            ValueError: There is no such checkpoint, or it is of another model.
         """
+        if not self.path(step).is_dir():
+            raise ValueError(f"{self.path(step)}: no such checkpoint; there are {self.steps()}")
         try:
-            checkpoint.read(str(self.path(step) / "state")).assert_existing_objects_matched()
+            status = checkpoint.read(str(self.path(step) / "state"))
+            status.assert_existing_objects_matched()
+            # A model alone may be read from the checkpoint of a training.
+            status.expect_partial()
+            _require_same_size(checkpoint, self.path(step) / "state")
         except (AssertionError, ValueError, tf.errors.OpError) as error:
             reason = str(error).splitlines()[0]
             raise ValueError(f"{self.path(step)}: does not fit this model; {reason}") from None
         return self.progress(step)
+
+
+def _require_same_size(checkpoint: tf.train.Checkpoint, path: Path) -> None:
+    """Refuses a model that would leave some of the saved model's variables unread."""
+    saved = [name for name, _ in tf.train.list_variables(str(path)) if name.startswith("model/")]
+    model = getattr(checkpoint, "model", None)
+    if model is not None and len(saved) != len(model.variables):
+        raise ValueError(f"it holds {len(saved)} variables, the model has {len(model.variables)}")

@@ -1,0 +1,31 @@
+from pathlib import Path
+
+import pytest
+
+from tfasr.configs.federated import FederateConfig, PlanConfig
+from tfasr.configs.loading import from_mapping, to_mapping
+
+CONFIG = FederateConfig(run=Path("run"), data=Path("data"), out=Path("out"))
+
+
+def test_the_default_plan_is_that_of_table_3():
+    assert PlanConfig() == PlanConfig(kind="ambient", blocks=2, rate=0.5, base_rate=0.1)
+
+
+@pytest.mark.parametrize("rate", [-0.1, 1.0])
+def test_a_rate_leaves_some_units(rate):
+    with pytest.raises(ValueError, match=rf"base_rate must be in \[0, 1\); got base_rate={rate}"):
+        PlanConfig(base_rate=rate)
+
+
+def test_no_rounds_are_refused():
+    with pytest.raises(ValueError, match="rounds must be at least 1; got rounds=0"):
+        FederateConfig(run=Path("run"), data=Path("data"), out=Path("out"), rounds=0)
+
+
+def test_the_ranking_lies_in_the_run_unless_it_is_given():
+    assert CONFIG.ranking_path == Path("run/study/ranking.json")
+
+
+def test_settings_survive_yaml():
+    assert from_mapping(FederateConfig, to_mapping(CONFIG), "here") == CONFIG

@@ -1,0 +1,163 @@
+from itertools import chain
+
+import numpy as np
+import pytest
+
+from tfasr.artifacts.files import write_json, write_json_lines
+from tfasr.configs.data import BatchConfig
+from tfasr.configs.features import AugmentConfig, FbankConfig, SpecAugmentConfig
+from tfasr.configs.seeds import counted_generator
+from tfasr.data.clients import Client, ClientPipeline, batch_spec, write_clients
+from tfasr.data.prepared import PreparedData
+from tfasr.data.shards import Record, write_shard
+from tfasr.features.extractor import FeatureExtractor, FeatureStatistics
+
+FBANK = FbankConfig(sample_rate=8000, num_mels=8)
+ANY_LENGTH = BatchConfig(min_seconds=0.1, max_seconds=5.0)
+# Speaker, domain, seconds; two shards, over which "bo" is spread.
+SPOKEN = [
+    [("bo", "far", 0.3), ("ada", "near", 0.4), ("bo", "far", 0.5)],
+    [("bo", "near", 0.6), ("cy", "far", 9.0), ("cy", "far", 0.7)],
+]
+
+
+def record(number, speaker, domain, seconds):
+    generator = counted_generator(0, "audio", number)
+    samples = generator.integers(-3000, 3000, int(seconds * 8000)).astype(np.int16)
+    return Record(
+        utterance_id=f"u{number}",
+        number=number,
+        samples=samples,
+        # The one token names the utterance.
+        tokens=[number],
+        text="",
+        speaker=speaker,
+        domain=domain,
+    )
+
+
+def prepared(folder, spoken):
+    files, rows, number = [], [], 0
+    for index, shard in enumerate(spoken):
+        records = []
+        for speaker, domain, seconds in shard:
+            records.append(record(number, speaker, domain, seconds))
+            rows.append({"duration": seconds, "speaker": speaker, "domain": domain})
+            number += 1
+        files.append({"file": f"{index}.tfrecord"})
+        write_shard(folder / f"{index}.tfrecord", records)
+    write_json_lines(folder / "train.jsonl", rows)
+    index = {"sample_rate": 8000, "splits": {"train": {"shards": files}}}
+    write_json(folder / "data.json", index)
+    return PreparedData(folder)
+
+
+def make_pipeline(**changes):
+    statistics = FeatureStatistics((0.0,) * 8, (1.0,) * 8)
+    settings = {
+        "extractor": FeatureExtractor(FBANK, statistics),
+        "augmentation": AugmentConfig(speed=(1, 1), gain_db=(0, 0), dither=0.0),
+        "masking": SpecAugmentConfig(frequency_masks=0, time_masks=0),
+        "batch": 2,
+        "steps": 9,
+        "seed": 0,
+    }
+    return ClientPipeline(**{**settings, **changes})
+
+
+@pytest.fixture(scope="module")
+def crowd(tmp_path_factory) -> Client:
+    """One client with seven utterances."""
+    folder = tmp_path_factory.mktemp("crowd")
+    data = prepared(folder / "data", [[("bo", "far", 0.3 + 0.1 * n) for n in range(7)]])
+    return write_clients(data, folder / "clients", domains=(), limits=ANY_LENGTH)[0]
+
+
+def tokens(dataset):
+    return [batch["tokens"].numpy().ravel().tolist() for batch in dataset]
+
+
+def words(dataset):
+    return sorted(chain.from_iterable(tokens(dataset)))
+
+
+def test_a_client_is_a_speaker_over_all_shards(tmp_path):
+    data = prepared(tmp_path / "data", SPOKEN)
+    clients = write_clients(data, tmp_path / "clients", domains=(), limits=ANY_LENGTH)
+    about = [(client.speaker, client.utterances, client.seconds) for client in clients]
+    assert about == [("ada", 1, 0.4), ("bo", 3, pytest.approx(1.4)), ("cy", 1, 0.7)]
+    heard = [words(make_pipeline().round(client, 0)) for client in clients]
+    assert heard == [[1], [0, 2, 3], [5]]
+
+
+def test_only_the_domains_asked_for_are_taken(tmp_path):
+    data = prepared(tmp_path / "data", SPOKEN)
+    clients = write_clients(data, tmp_path / "clients", domains=("near",), limits=ANY_LENGTH)
+    assert [(client.speaker, client.utterances) for client in clients] == [("ada", 1), ("bo", 1)]
+
+
+def test_what_was_written_is_read_again(tmp_path):
+    data = prepared(tmp_path / "data", SPOKEN)
+    written = write_clients(data, tmp_path / "clients", domains=(), limits=ANY_LENGTH)
+    (tmp_path / "data" / "0.tfrecord").unlink()
+    again = write_clients(data, tmp_path / "clients", domains=(), limits=ANY_LENGTH)
+    assert again == written
+
+
+def test_an_utterance_without_a_speaker_is_refused_and_nothing_written(tmp_path):
+    data = prepared(tmp_path / "data", [[("ada", "near", 0.4), ("", "near", 0.4)]])
+    with pytest.raises(ValueError, match=r"0\.tfrecord: clients are speakers"):
+        write_clients(data, tmp_path / "clients", domains=(), limits=ANY_LENGTH)
+    assert [path.name for path in tmp_path.iterdir()] == ["data"]
+
+
+def test_a_domain_nobody_speaks_in_is_refused(tmp_path):
+    data = prepared(tmp_path / "data", SPOKEN)
+    with pytest.raises(ValueError, match="got moon, there are far, near"):
+        write_clients(data, tmp_path / "clients", domains=("moon",), limits=ANY_LENGTH)
+
+
+def test_limits_that_leave_nothing_are_refused(tmp_path):
+    data = prepared(tmp_path / "data", SPOKEN)
+    limits = BatchConfig(min_seconds=50, max_seconds=60)
+    with pytest.raises(ValueError, match=r"between 50 and 60 s; got none"):
+        write_clients(data, tmp_path / "clients", domains=(), limits=limits)
+
+
+def test_every_client_has_the_same_element_spec(crowd):
+    assert make_pipeline().round(crowd, 0).element_spec == batch_spec(8)
+
+
+def test_features_are_those_of_the_extractor(crowd):
+    pipeline = make_pipeline(batch=7)
+    [batch] = pipeline.round(crowd, 0)
+    place = batch["tokens"].numpy().ravel().tolist().index(3)
+    samples = record(3, "bo", "far", 0.6).samples / np.float32(2**15)
+    features, frames = pipeline.extractor(samples[None], np.array([len(samples)], np.int32))
+    assert batch["num_frames"][place] == frames[0]
+    np.testing.assert_allclose(batch["features"][place, : frames[0]], features[0], atol=1e-5)
+
+
+def test_a_round_is_one_pass_at_most(crowd):
+    heard = make_pipeline().round(crowd, 0)
+    assert [len(batch) for batch in tokens(heard)] == [2, 2, 2, 1]
+    assert words(heard) == list(range(7))
+
+
+def test_a_round_has_no_more_than_its_steps(crowd):
+    assert [len(batch) for batch in tokens(make_pipeline(steps=2).round(crowd, 0))] == [2, 2]
+
+
+def test_a_round_is_the_same_each_time_it_is_read(crowd):
+    noisy = AugmentConfig(noise_share=1.0)
+    pipeline = make_pipeline(augmentation=noisy, masking=SpecAugmentConfig())
+    for once, again in zip(pipeline.round(crowd, 3), pipeline.round(crowd, 3), strict=True):
+        for name in once:
+            np.testing.assert_array_equal(once[name], again[name])
+
+
+def test_another_round_has_another_order_and_other_dropout(crowd):
+    first, second = (list(make_pipeline().round(crowd, number)) for number in (0, 1))
+    assert tokens(first) != tokens(second)
+    seeds = {tuple(batch["seed"].numpy()) for batch in [*first, *second]}
+    assert len(seeds) == 8
