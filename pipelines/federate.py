@@ -1,23 +1,20 @@
 """`tfasr federate`: federated rounds with smaller client models, from a run to a run."""
 
 from pipelines.progress import ProgressLine
-from tfasr.artifacts.files import read_json_lines
+from tfasr.artifacts.files import read_json_lines, write_json
 from tfasr.configs.federated import FederateConfig
 from tfasr.data.clients import ClientPipeline, write_clients
 from tfasr.data.pipelines import evaluation_batches
 from tfasr.data.prepared import PreparedData
-from tfasr.evaluation.error_rates import evaluate_texts
-from tfasr.evaluation.transcription import Transcriber, model_transcriber, transcribe_batches
+from tfasr.evaluation.transcription import Validation
 from tfasr.federated.accounting import Account, account
 from tfasr.federated.folder import check_tokens, create_run
 from tfasr.federated.plans import kept_units
 from tfasr.federated.process import build_process
 from tfasr.federated.rounds import LOG, FederatedTrainer, Population
 from tfasr.federated.submodels import client_layout
-from tfasr.models.conformer import ConformerCTC
 from tfasr.models.layout import Layout, layout_without_weights, weights_hash
 from tfasr.study.ranking import Ranking
-from tfasr.training.loop import Validation
 from tfasr.training.run import Run
 
 
@@ -92,16 +89,7 @@ def _validation(config: FederateConfig, folder: Run, data: PreparedData) -> Vali
         domains=domains,
         extractor=folder.extractor,
     )
-    transcribers: dict[str, Transcriber] = {}
-
-    def validate(model: ConformerCTC) -> dict[str, float]:
-        if not transcribers:
-            transcribers["greedy"] = model_transcriber(model, folder.tokenizer.pieces)
-        hypotheses = transcribe_batches(transcribers["greedy"], batches)
-        result = evaluate_texts([h.reference for h in hypotheses], [h.text for h in hypotheses])
-        return {"wer": result.wer, "cer": result.cer}
-
-    return validate
+    return Validation(batches, folder.tokenizer.pieces)
 
 
 def _print_plan(config: FederateConfig, kept: list[tuple[int, int]], sizes: Account) -> None:
@@ -122,4 +110,7 @@ def _print_outcome(config: FederateConfig, folder: Run) -> None:
         f"{config.out}: validation word error rate {100 * rows[0]['wer']:.2f} % before, "
         f"{100 * rows[-1]['wer']:.2f} % after {rows[-1]['round']} rounds, "
         f"{100 * lowest:.2f} % at best (round {best})"
+    )
+    write_json(
+        config.out / "finished.json", {"round": rows[-1]["round"], "best": best, "wer": lowest}
     )

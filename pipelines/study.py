@@ -5,6 +5,7 @@ import hashlib
 import io
 
 import numpy as np
+from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
 
@@ -37,10 +38,10 @@ class _Results:
     def __contains__(self, name: str) -> bool:
         return name in self.values
 
-    def __getitem__(self, name: str) -> np.ndarray:
+    def __getitem__(self, name: str) -> NDArray[np.int64]:
         return np.array(self.values[name])
 
-    def add(self, **errors: np.ndarray) -> None:
+    def add(self, **errors: NDArray[np.int64]) -> None:
         self.values |= {name: value.tolist() for name, value in errors.items()}
         write_json(self.path, self.values)
 
@@ -60,14 +61,11 @@ def run(config: StudyConfig) -> None:
     )
     study = ResetStudy(model, folder.tokenizer.pieces, folder.config.seed, batches)
     rows = [row for row in data.manifest(config.split) if row["domain"] in domains]
-    about = {
-        "step": step,
-        "model_hash": weights_hash(study.layout),
-        "data_hash": hashlib.sha256(
-            "\n".join(f"{row['id']}\t{row['text']}" for row in rows).encode()
-        ).hexdigest(),
-    }
-    results = _evaluate_blocks(study, config, _Results(folder, {**about, "draws": config.draws}))
+    model_hash = weights_hash(study.layout)
+    heard = "\n".join(f"{row['id']}\t{row['text']}" for row in rows)
+    data_hash = hashlib.sha256(heard.encode()).hexdigest()
+    settings: dict[str, object] = {"model": model_hash, "data": data_hash, "draws": config.draws}
+    results = _evaluate_blocks(study, config, _Results(folder, settings))
     words = study.words()
     scores = [
         score_block(block, errors, results["intact"], words)
@@ -81,7 +79,9 @@ def run(config: StudyConfig) -> None:
         utterances=len(words),
         words=int(words.sum()),
         command=f"tfasr study --run {config.run} --data {config.data} --split {config.split}",
-        **about,
+        step=step,
+        model_hash=model_hash,
+        data_hash=data_hash,
     )
     out = config.run / "study"
     ranking.write(out / "ranking.json")

@@ -8,10 +8,8 @@ from tfasr.configs.training import TrainConfig
 from tfasr.data.batches import make_buckets
 from tfasr.data.pipelines import TrainingPipeline, evaluation_batches
 from tfasr.data.prepared import PreparedData
-from tfasr.evaluation.error_rates import evaluate_texts
-from tfasr.evaluation.transcription import model_transcriber, transcribe_batches
-from tfasr.models.conformer import ConformerCTC
-from tfasr.training.loop import Trainer, Validation
+from tfasr.evaluation.transcription import Validation
+from tfasr.training.loop import Trainer
 from tfasr.training.run import Run
 
 
@@ -71,13 +69,4 @@ def _validation(config: TrainConfig, folder: Run, data: PreparedData) -> Validat
         domains=domains,
         extractor=folder.extractor,
     )
-    transcribers = {}
-
-    def validate(model: ConformerCTC) -> dict[str, float]:
-        if not transcribers:
-            transcribers["greedy"] = model_transcriber(model, folder.tokenizer.pieces)
-        hypotheses = transcribe_batches(transcribers["greedy"], batches)
-        result = evaluate_texts([h.reference for h in hypotheses], [h.text for h in hypotheses])
-        return {"wer": result.wer, "cer": result.cer}
-
-    return validate
+    return Validation(batches, folder.tokenizer.pieces)

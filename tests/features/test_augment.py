@@ -32,9 +32,10 @@ def test_a_faster_waveform_is_shorter_by_the_speed(samples, speed):
 
 @pytest.mark.parametrize(("speed", "samples"), [(0.8, 2000), (1.25, 1280), (2.0, 800)])
 def test_a_faster_tone_is_higher_by_the_speed(speed, samples):
-    # 40 cycles in 1600 samples, which are a multiple of 64: the resampling is exact.
-    changed = change_speed(tone(40, 1600), tf.constant(speed))
-    np.testing.assert_allclose(changed, tone(40, samples), atol=1e-4)
+    changed = change_speed(tone(40, 1600), tf.constant(speed)).numpy()
+    # The filter reaches beyond the ends; inside, 32 taps and 512 phases are good to -60 dB.
+    inside = slice(50, -50)
+    np.testing.assert_allclose(changed[inside], tone(40, samples)[inside], atol=1e-3)
 
 
 def test_a_tone_keeps_its_loudness_and_phase_where_it_ends_between_blocks():
@@ -47,7 +48,9 @@ def test_a_tone_keeps_its_loudness_and_phase_where_it_ends_between_blocks():
 
 def test_frequencies_that_a_faster_waveform_cannot_hold_are_gone():
     # 700 cycles in 1600 samples would be more than half the rate at twice the speed.
-    np.testing.assert_allclose(change_speed(tone(700, 1600), tf.constant(2.0)), 0, atol=1e-4)
+    changed = change_speed(tone(700, 1600), tf.constant(2.0)).numpy()
+    # 32 taps stop it by 46 dB; only the filter's ends let through more.
+    np.testing.assert_allclose(changed[50:-50], 0, atol=5e-3)
 
 
 def test_speed_1_leaves_a_waveform(noise):
@@ -56,14 +59,14 @@ def test_speed_1_leaves_a_waveform(noise):
 
 
 def gain_at(place, seed, tilt_db):
-    """Gain in dB at a place between the eight knots 0 to 7 of the response."""
+    """Gain in dB at a place between the nine knots 0 to 8 of the response."""
     cycles = round(place * 64)
-    out = change_channel(tone(cycles, 896), seed, tilt_db).numpy()
+    out = change_channel(tone(cycles, 1024), seed, tilt_db).numpy()
     return decibels(np.sqrt(power(out) / 0.5))
 
 
 def test_a_channels_gain_stays_within_its_tilt():
-    gains = [gain_at(knot, seed, 6.0) for seed in SEEDS[:12] for knot in range(1, 7)]
+    gains = [gain_at(knot, seed, 6.0) for seed in SEEDS[:12] for knot in range(1, 8)]
     assert -6 <= min(gains) < -5
     assert 5 < max(gains) <= 6
 
@@ -75,8 +78,8 @@ def test_a_channels_gain_runs_straight_from_knot_to_knot():
 
 
 def test_a_channel_delays_nothing():
-    out = change_channel(tone(96, 896), SEEDS[0], 6.0).numpy()
-    np.testing.assert_allclose(out / np.sqrt(2 * power(out)), tone(96, 896), atol=1e-3)
+    out = change_channel(tone(96, 1024), SEEDS[0], 6.0).numpy()
+    np.testing.assert_allclose(out / np.sqrt(2 * power(out)), tone(96, 1024), atol=1e-3)
 
 
 def test_a_channel_keeps_the_length(noise):

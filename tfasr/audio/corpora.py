@@ -1,5 +1,7 @@
 """From the settings of a preparation to its corpus."""
 
+from pathlib import Path
+
 from tfasr.audio.fsdd import Fsdd
 from tfasr.audio.librispeech import LibriSpeech
 from tfasr.audio.manifest import Manifest
@@ -10,13 +12,13 @@ from tfasr.configs.prepare import PrepareConfig
 
 def open_corpus(config: PrepareConfig) -> Corpus:
     """Makes the corpus that is to be prepared; reads no file yet."""
-    rate = config.fbank.sample_rate
+    rate, source = config.fbank.sample_rate, config.source or Path()
     match config.corpus:
         case "librispeech":
-            return LibriSpeech(config.librispeech, config.source, rate)
+            return LibriSpeech(config.librispeech, source, rate)
         case "fsdd":
-            return Fsdd(config.fsdd, config.source, rate)
+            return Fsdd(config.fsdd, source, rate)
         case "manifest":
-            return Manifest(config.source, rate)
+            return Manifest(source, rate)
         case "synthetic":
             return Synthetic(config.synthetic)

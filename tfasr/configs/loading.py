@@ -24,7 +24,7 @@ def option_types(kind: type, prefix: str = "--") -> dict[str, Any]:
     types: dict[str, Any] = {}
     for name, hint in typing.get_type_hints(kind).items():
         if dataclasses.is_dataclass(hint):
-            types |= option_types(hint, f"{prefix}{name}.")  # type: ignore[arg-type]
+            types |= option_types(hint, f"{prefix}{name}.")
         else:
             types[f"{prefix}{name}"] = hint
     return types

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import tensorflow as tf
+from numpy.typing import NDArray
 
 from tfasr.artifacts.files import read_json, sha256_of, write_json, write_json_lines
 from tfasr.audio.decoding import write_wav
@@ -188,7 +189,9 @@ class Preparation:
         sidecar = {"about": about, "rows": rows, "skipped": skipped, "sums": statistics.to_json()}
         write_json(self._sidecar(shard), sidecar)
 
-    def _manifest_row(self, utterance: Utterance, text: str, samples: np.ndarray) -> dict[str, Any]:
+    def _manifest_row(
+        self, utterance: Utterance, text: str, samples: NDArray[np.int16]
+    ) -> dict[str, Any]:
         rate = self.config.fbank.sample_rate
         if utterance.audio_filepath is None:
             where = f"audio/{utterance.utterance_id}.wav"
@@ -204,7 +207,7 @@ class Preparation:
             "domain": utterance.domain,
         }
 
-    def _features(self, samples: np.ndarray) -> np.ndarray:
+    def _features(self, samples: NDArray[np.int16]) -> NDArray[np.float64]:
         if len(samples) < self.config.fbank.frame_length:
             return np.zeros((0, self.config.fbank.num_mels))
         waveform = (samples / INT16_SCALE).astype(np.float32)
@@ -247,7 +250,7 @@ class _FrameSums:
         self.sum = np.zeros(num_mels)
         self.squares = np.zeros(num_mels)
 
-    def add(self, frames: np.ndarray) -> None:
+    def add(self, frames: NDArray[np.float64]) -> None:
         self.count += len(frames)
         self.sum += frames.sum(0)
         self.squares += (frames**2).sum(0)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import tensorflow as tf
+from numpy.typing import NDArray
 
 from tfasr.artifacts.files import atomic_path
 from tfasr.features.fbank import INT16_SCALE
@@ -37,7 +38,7 @@ class Record:
 
     utterance_id: str
     number: int
-    samples: np.ndarray
+    samples: NDArray[np.int16]
     tokens: list[int]
     text: str
     speaker: str

@@ -6,6 +6,7 @@ from typing import Any
 
 import jiwer
 import numpy as np
+from numpy.typing import NDArray
 
 from tfasr.configs.seeds import counted_generator
 
@@ -25,13 +26,13 @@ class EditCounts:
         length: [N] int64, reference units.
     """
 
-    substitutions: np.ndarray
-    insertions: np.ndarray
-    deletions: np.ndarray
-    length: np.ndarray
+    substitutions: NDArray[np.int64]
+    insertions: NDArray[np.int64]
+    deletions: NDArray[np.int64]
+    length: NDArray[np.int64]
 
     @property
-    def errors(self) -> np.ndarray:
+    def errors(self) -> NDArray[np.int64]:
         """[N] int64, all errors."""
         return np.asarray(self.substitutions + self.insertions + self.deletions)
 
@@ -91,7 +92,9 @@ def bootstrap_interval(counts: EditCounts, seed: int = 0) -> tuple[float, float]
     return float(low), float(high)
 
 
-def resampled_rates(errors: Sequence[np.ndarray], length: np.ndarray, seed: int = 0) -> np.ndarray:
+def resampled_rates(
+    errors: Sequence[NDArray[Any]], length: NDArray[np.int64], seed: int = 0
+) -> NDArray[np.float64]:
     """Error rates of systems over the same resampled utterances, for paired comparison.
 
     Args:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import tensorflow as tf
 
 from tfasr.decoding.greedy import detokenize, greedy_tokens
+from tfasr.evaluation.error_rates import evaluate_texts
 from tfasr.models.conformer import ConformerCTC
 from tfasr.models.subsampling import subsampled
 
@@ -31,13 +32,14 @@ def model_transcriber(model: ConformerCTC, pieces: Sequence[str]) -> Transcriber
         input_signature=[
             tf.TensorSpec([None, None, model.num_mels], tf.float32),
             tf.TensorSpec([None], tf.int32),
-        ]
+        ],
+        autograph=False,
     )
     def transcribe(features: tf.Tensor, num_frames: tf.Tensor) -> tf.Tensor:
         logits = model(features, num_frames)
         return detokenize(greedy_tokens(logits, subsampled(num_frames)), pieces)
 
-    return transcribe
+    return transcribe  # type: ignore[no-any-return]
 
 
 def transcribe_batches(
@@ -60,3 +62,25 @@ def transcribe_batches(
         hypotheses += [Hypothesis(*(value.decode() for value in row)) for row in rows]
         report(len(hypotheses))
     return hypotheses
+
+
+class Validation:
+    """From a model to its error rates on the same utterances each time.
+
+    Args:
+        batches: As `evaluation_batches` makes them.
+        pieces: Surfaces of the tokens.
+    """
+
+    def __init__(self, batches: tf.data.Dataset, pieces: Sequence[str]) -> None:
+        self.batches = batches
+        self.pieces = pieces
+        self._traced: tuple[ConformerCTC, Transcriber] | None = None
+
+    def __call__(self, model: ConformerCTC) -> dict[str, float]:
+        """Returns "wer" and "cer" of the model's present weights, as shares."""
+        if self._traced is None or self._traced[0] is not model:
+            self._traced = (model, model_transcriber(model, self.pieces))
+        hypotheses = transcribe_batches(self._traced[1], self.batches)
+        result = evaluate_texts([h.reference for h in hypotheses], [h.text for h in hypotheses])
+        return {"wer": result.wer, "cer": result.cer}

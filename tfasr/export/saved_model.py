@@ -82,7 +82,7 @@ class Recogniser(tf.Module):
 def _transcriber(
     model: ConformerCTC, extractor: FeatureExtractor, pieces: Sequence[str]
 ) -> tf.types.experimental.GenericFunction:
-    @tf.function(input_signature=_WAVEFORMS)
+    @tf.function(input_signature=_WAVEFORMS, autograph=False)
     def transcribe(waveforms: tf.Tensor, num_samples: tf.Tensor) -> tf.Tensor:
         features, num_frames = extractor(waveforms, num_samples)
         logits = model(features, num_frames)

@@ -2,6 +2,7 @@
 
 import numpy as np
 import tensorflow as tf
+from numpy.typing import NDArray
 
 from tfasr.configs.features import FbankConfig
 
@@ -17,7 +18,7 @@ def num_frames(num_samples: tf.Tensor, config: FbankConfig) -> tf.Tensor:
     return tf.maximum(frames, 0)
 
 
-def mel_weights(config: FbankConfig) -> np.ndarray:
+def mel_weights(config: FbankConfig) -> NDArray[np.float32]:
     """Triangles linear in mel.
 
     Returns:
@@ -33,7 +34,7 @@ def mel_weights(config: FbankConfig) -> np.ndarray:
     left, centre, right = edges[:-2], edges[1:-1], edges[2:]
     rising, falling = (mel - left) / (centre - left), (right - mel) / (right - centre)
     triangles = np.maximum(np.minimum(rising, falling), 0)
-    return np.pad(triangles, [(0, 1), (0, 0)]).astype(np.float32)
+    return np.asarray(np.pad(triangles, [(0, 1), (0, 0)]), np.float32)
 
 
 def fbank(waveforms: tf.Tensor, config: FbankConfig) -> tf.Tensor:
@@ -64,10 +65,10 @@ def _fft_size(config: FbankConfig) -> int:
     return 1 << (config.frame_length - 1).bit_length()
 
 
-def _povey_window(length: int) -> np.ndarray:
+def _povey_window(length: int) -> NDArray[np.float32]:
     hann = 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(length) / (length - 1))
-    return (hann**0.85).astype(np.float32)
+    return np.asarray(hann**0.85, np.float32)
 
 
-def _mel(hertz: np.ndarray) -> np.ndarray:
-    return 1127.0 * np.log1p(hertz / 700.0)
+def _mel(hertz: NDArray[np.float64]) -> NDArray[np.float64]:
+    return np.asarray(1127.0 * np.log1p(hertz / 700.0))

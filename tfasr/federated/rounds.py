@@ -8,16 +8,18 @@ from typing import Any
 import tensorflow as tf
 import tensorflow_federated as tff
 
-from tfasr.artifacts.files import append_json_line
+from tfasr.artifacts.files import append_json_line, write_json
 from tfasr.configs.federated import FederateConfig
 from tfasr.configs.seeds import counted_generator
 from tfasr.data.clients import Client, ClientPipeline
+from tfasr.evaluation.transcription import Validation
 from tfasr.federated.accounting import Account
 from tfasr.federated.folder import keep_rounds
 from tfasr.federated.workers import worker_context
 from tfasr.models.conformer import build_model
+from tfasr.models.layout import Layout, weights_hash
 from tfasr.training.checkpoints import Progress
-from tfasr.training.loop import Report, Validation
+from tfasr.training.loop import Report
 from tfasr.training.run import Run
 
 LOG = "rounds.jsonl"
@@ -102,6 +104,8 @@ class FederatedTrainer:
         origin = Run(self.config.run).trained_model()
         for variable, value in zip(self.model.variables, origin.variables, strict=True):
             variable.assign(value)
+        origin_hash = weights_hash(Layout(origin))
+        write_json(self.run.folder / "origin.json", {"model_hash": origin_hash})
         progress = Progress(validation=self.validate(self.model))
         append_json_line(log, {"round": 0, **progress.validation})
         self.run.checkpoints.save(server.checkpoint, progress)

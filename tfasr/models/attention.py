@@ -11,7 +11,6 @@ from tfasr.models.dropout import dropout, split_seed
 from tfasr.models.normalization import frames_or_all
 from tfasr.models.scopes import build_in_scope
 
-
 # Fresh attention weighs all frames much alike, so what it adds is common to them, and drowns
 # what sets them apart: with a gain of 1, CTC stays at all blanks for hundreds of steps more.
 OUTPUT_GAIN = 0.1

@@ -1,8 +1,9 @@
 """The Conformer with a CTC head."""
 
 import functools
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, Literal
 
 import keras
 import tensorflow as tf
@@ -100,7 +101,9 @@ def full_ff_units(config: ModelConfig) -> list[tuple[int, int]]:
 
 
 def build_model(
-    config: ModelConfig, ff_units: Sequence[tuple[int, int]] | None = None
+    config: ModelConfig,
+    ff_units: Sequence[tuple[int, int]] | None = None,
+    precision: Literal["float32", "mixed_bfloat16"] = "float32",
 ) -> ConformerCTC:
     """Builds the model of a configuration, its weights not yet those of a run.
 
@@ -108,6 +111,7 @@ def build_model(
         config: The model.
         ff_units: Inner units of each block's two feed-forward modules, where a federated
             client's model has fewer than the configuration says; None means all of them.
+        precision: Keras's policy: what is computed in. Weights are float32 with either.
 
     Returns:
         A built model.
@@ -122,19 +126,31 @@ def build_model(
             "ff_units must name every block; "
             f"got {len(ff_units)} pairs for num_blocks={encoder.num_blocks}"
         )
-    blocks = [
-        ConformerBlock(
-            encoder.num_heads,
-            units,
-            encoder.conv_kernel,
-            encoder.conv_norm,
-            encoder.norm_groups,
-            encoder.dropout,
-            name=f"block_{index}",
-        )
-        for index, units in enumerate(ff_units)
-    ]
-    subsampling = ConvSubsampling(encoder.dim, name="subsampling")
-    model = ConformerCTC(subsampling, blocks, config.vocabulary, encoder.dropout)
-    model.build(tf.TensorShape((None, None, config.num_mels)))
+    with _policy(precision):
+        blocks = [
+            ConformerBlock(
+                encoder.num_heads,
+                units,
+                encoder.conv_kernel,
+                encoder.conv_norm,
+                encoder.norm_groups,
+                encoder.dropout,
+                name=f"block_{index}",
+            )
+            for index, units in enumerate(ff_units)
+        ]
+        subsampling = ConvSubsampling(encoder.dim, name="subsampling")
+        model = ConformerCTC(subsampling, blocks, config.vocabulary, encoder.dropout)
+        model.build(tf.TensorShape((None, None, config.num_mels)))
     return model
+
+
+@contextmanager
+def _policy(precision: str) -> Iterator[None]:
+    """Has Keras build layers, and those that they make, with a policy."""
+    before = keras.mixed_precision.global_policy()
+    keras.mixed_precision.set_global_policy(precision)
+    try:
+        yield
+    finally:
+        keras.mixed_precision.set_global_policy(before)

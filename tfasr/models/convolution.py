@@ -61,6 +61,9 @@ class ConvolutionModule(keras.layers.Layer):
             normalisation use the batch's statistics.
         returns: [B, T, D].
 
+    Raises:
+        ValueError: `norm` is neither "group" nor "batch".
+
     Source: Gulati et al. (2020), section 2.2 and figure 2.
     """
 
@@ -80,11 +83,15 @@ class ConvolutionModule(keras.layers.Layer):
         self.supports_masking = True
         self.norm = keras.layers.LayerNormalization(epsilon=1e-5, name="norm")
         self.depthwise = DepthwiseConv(kernel_size, name="depthwise")
-        self.depthwise_norm = (
-            MaskedGroupNorm(norm_groups, name="depthwise_norm")
-            if norm == "group"
-            else MaskedBatchNorm(name="depthwise_norm")
-        )
+        self.depthwise_norm = self._make_norm(norm)
+
+    def _make_norm(self, norm: str) -> Any:
+        match norm:
+            case "group":
+                return MaskedGroupNorm(self.norm_groups, name="depthwise_norm")
+            case "batch":
+                return MaskedBatchNorm(name="depthwise_norm")
+        raise ValueError(f'norm must be "group" or "batch"; got norm={norm!r}')
 
     def build(self, input_shape: tf.TensorShape) -> None:
         dim = input_shape[-1]

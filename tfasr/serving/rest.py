@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from google.protobuf import json_format  # type: ignore[import-untyped]
+from google.protobuf import json_format
 from tensorflow.core.protobuf import saved_model_pb2
 
 from tfasr.serving.inputs import InputError, one_line, shown

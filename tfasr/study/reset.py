@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import tensorflow as tf
+from numpy.typing import NDArray
 
 from tfasr.decoding.greedy import detokenize, greedy_tokens
 from tfasr.evaluation.error_rates import count_word_errors
@@ -57,13 +58,13 @@ class ResetStudy:
         encoding = tf.TensorSpec([None, None, dim], tf.float32)
         mask = tf.TensorSpec([None, None], tf.bool)
         self._blocks = [
-            tf.function(lambda x, mask, block=block: block(x, mask=mask)).get_concrete_function(
-                encoding, mask
-            )
+            tf.function(
+                lambda x, mask, block=block: block(x, mask=mask), autograph=False
+            ).get_concrete_function(encoding, mask)
             for block in model.blocks
         ]
 
-        @tf.function(input_signature=[encoding, mask])
+        @tf.function(input_signature=[encoding, mask], autograph=False)
         def texts(x: tf.Tensor, mask: tf.Tensor) -> tf.Tensor:
             frames = tf.reduce_sum(tf.cast(mask, tf.int32), 1)
             return detokenize(greedy_tokens(model.head(x), frames), pieces)
@@ -76,16 +77,16 @@ class ResetStudy:
         encoding, mask = self.model.subsample(batch["features"], batch["num_frames"])
         return _Batch(encoding, mask, [text.decode() for text in batch["text"].numpy()])
 
-    def words(self) -> np.ndarray:
+    def words(self) -> NDArray[np.int64]:
         """Reference words of each utterance, [N] int64."""
         references = [text for batch in self._batches for text in batch.references]
         return count_word_errors(references, references).length
 
-    def intact_errors(self) -> np.ndarray:
+    def intact_errors(self) -> NDArray[np.int64]:
         """Word errors of each utterance with no block reset, [N] int64."""
         return self._errors_from(self._next)
 
-    def errors_with_reset(self, block: int, draw: int) -> np.ndarray:
+    def errors_with_reset(self, block: int, draw: int) -> NDArray[np.int64]:
         """Word errors of each utterance with a block reset.
 
         Args:
@@ -116,7 +117,7 @@ class ResetStudy:
                 batch.encoding = self._blocks[passed](batch.encoding, batch.mask)
         self._next = block
 
-    def _errors_from(self, block: int) -> np.ndarray:
+    def _errors_from(self, block: int) -> NDArray[np.int64]:
         errors = []
         for batch in self._batches:
             x = batch.encoding
@@ -136,8 +137,8 @@ class BlockErrors:
         rerandomised: [draws, N], with fresh weights.
     """
 
-    reinitialised: np.ndarray
-    rerandomised: np.ndarray
+    reinitialised: NDArray[np.int64]
+    rerandomised: NDArray[np.int64]
 
 
 def study_block(study: ResetStudy, block: int, draws: int) -> BlockErrors:

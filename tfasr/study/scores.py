@@ -1,6 +1,7 @@
 """From the errors of a study to scores with intervals."""
 
 import numpy as np
+from numpy.typing import NDArray
 
 from tfasr.evaluation.error_rates import resampled_rates
 from tfasr.study.ranking import BlockScore
@@ -8,7 +9,7 @@ from tfasr.study.reset import BlockErrors
 
 
 def score_block(
-    block: int, errors: BlockErrors, intact: np.ndarray, words: np.ndarray
+    block: int, errors: BlockErrors, intact: NDArray[np.int64], words: NDArray[np.int64]
 ) -> BlockScore:
     """Scores a block by the errors that fresh weights in it add.
 

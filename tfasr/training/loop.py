@@ -13,8 +13,8 @@ from tfasr.configs.seeds import counted_seed
 from tfasr.configs.training import TrainConfig
 from tfasr.data.batches import MODEL_INPUTS
 from tfasr.data.pipelines import TrainingPipeline
+from tfasr.evaluation.transcription import Validation
 from tfasr.losses.ctc import ctc_loss, required_frames
-from tfasr.models.conformer import ConformerCTC
 from tfasr.models.subsampling import subsampled
 from tfasr.training.checkpoints import Progress
 from tfasr.training.optimizer import make_optimizer
@@ -27,9 +27,6 @@ class Report(Protocol):
     """Shows how far a long job is."""
 
     def __call__(self, done: int, total: int, **figures: float) -> None: ...
-
-
-Validation = Callable[[ConformerCTC], dict[str, float]]
 
 
 @dataclass
@@ -81,7 +78,8 @@ class Trainer:
         window = _Window([], started=time.monotonic())
         for batch, position in self._batches(progress):
             before = time.monotonic()
-            progress = replace(progress, **position, step=progress.step + 1)
+            epoch, taken = position
+            progress = replace(progress, epoch=epoch, batch=taken, step=progress.step + 1)
             self._take_step(batch, progress.step, window)
             seconds = progress.seconds + time.monotonic() - before
             progress = replace(progress, seconds=seconds)
@@ -111,7 +109,9 @@ class Trainer:
             write_json_lines(log, (r for r in read_json_lines(log) if r["step"] <= progress.step))
         return progress
 
-    def _batches(self, progress: Progress) -> Iterator[tuple[dict[str, tf.Tensor], dict[str, int]]]:
+    def _batches(
+        self, progress: Progress
+    ) -> Iterator[tuple[dict[str, tf.Tensor], tuple[int, int]]]:
         """Yields batches and, with each, the position of the one after it."""
         remaining, epoch, skip = self.config.steps - progress.step, progress.epoch, progress.batch
         while remaining > 0:
@@ -119,7 +119,7 @@ class Trainer:
             for batch in self.pipeline.epoch(epoch, skip).take(remaining):
                 taken += 1
                 remaining -= 1
-                yield batch, {"epoch": epoch, "batch": taken}
+                yield batch, (epoch, taken)
             if taken == skip == 0:
                 raise ValueError(f"{self.config.data}: holds no utterance to train on")
             epoch, skip = epoch + 1, 0
@@ -147,7 +147,8 @@ class Trainer:
             "num_tokens": tf.TensorSpec([None], tf.int32),
         }
 
-        @tf.function(input_signature=[signature, tf.TensorSpec([2], tf.int32)])
+        # Nothing here branches on a tensor, and converting it all would take half of the start.
+        @tf.function(input_signature=[signature, tf.TensorSpec([2], tf.int32)], autograph=False)
         def step(batch: dict[str, tf.Tensor], seed: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
             with tf.GradientTape() as tape:
                 logits = self.model(batch["features"], batch["num_frames"], seed=seed)

@@ -119,7 +119,7 @@ class Run:
 
     def initial_model(self) -> ConformerCTC:
         """Builds the model with the weights of step 0, rebuilt from the seed."""
-        model = build_model(self.model_config)
+        model = build_model(self.model_config, precision=self.config.precision)
         initialize(Layout(model), self.config.seed)
         return model
 
