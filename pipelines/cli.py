@@ -197,3 +197,7 @@ def _section(name: str, config: str) -> str:
     if name == "describe":
         return json.dumps({"model": sections.get("train", {}).get("model", {})})
     return json.dumps(sections.get(name) or {})
+
+
+if __name__ == "__main__":
+    sys.exit(main())

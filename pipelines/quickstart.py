@@ -160,8 +160,8 @@ def _table(folders: _Folders, row: dict[str, Any], text: str) -> Table:
     last = rounds[-1]
     table.add_row(
         f"federated, {len(rounds)} rounds of {len(last['clients'])} clients: parameters dropped",
-        f"{last['parameters_dropped']:,} of {last['parameters_full']:,} "
-        f"({100 * last['parameters_dropped'] / last['parameters_full']:.1f} %)",
+        f"{last['dropped']:,} of {last['parameters_full']:,} "
+        f"({100 * last['dropped'] / last['parameters_full']:.1f} %)",
     )
     table.add_row(
         "bytes sent to and by one client in one round",

@@ -7,6 +7,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
+import tensorflow_federated as tff
 
 from tfasr.federated.workers import worker_context
 
@@ -94,3 +95,11 @@ def test_a_worker_gives_each_client_one_thread(tmp_path):
     with worker_context(tmp_path / "log") as worker:
         environment = Path(f"/proc/{worker.pid}/environ").read_bytes().split(b"\0")
     assert b"TF_NUM_INTRAOP_THREADS=1" in environment
+
+
+def test_a_computation_outside_starts_no_worker_of_tffs_own(tmp_path):
+    with worker_context(tmp_path / "log"):
+        pass
+    one = tff.tensorflow.computation(lambda: 1)
+    with pytest.raises(RuntimeError, match="must run in a worker_context"):
+        one()

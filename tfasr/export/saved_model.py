@@ -1,5 +1,6 @@
 """The SavedModel: WAV bytes or waveforms to text, in stock TensorFlow operations."""
 
+import functools
 from collections.abc import Sequence
 
 import tensorflow as tf
@@ -10,14 +11,23 @@ from tfasr.features.extractor import FeatureExtractor
 from tfasr.models.conformer import ConformerCTC
 from tfasr.models.subsampling import subsampled
 
+_AUDIO = [tf.TensorSpec([None], tf.string, name="audio")]
 _WAVEFORMS = [
     tf.TensorSpec([None, None], tf.float32, name="waveforms"),
     tf.TensorSpec([None], tf.int32, name="num_samples"),
 ]
 
+Signatures = dict[str, tf.types.experimental.ConcreteFunction]
+
 
 class Recogniser(tf.Module):
-    """What is exported.
+    """What is exported: the weights that are no constants, and the signatures over all.
+
+    `signatures()` traces, by name:
+        serving_default: "audio" [B] string, 16-bit PCM WAV files of the model's sample rate, to
+            "text" [B] string.
+        waveforms: "waveforms" [B, T] float32 in [-1, 1] and "num_samples" [B] int32 to "text".
+        features: the same to "features" [B, T', F] and "num_frames" [B], the model's input.
 
     Args:
         model: The trained model; its frozen blocks are of no use for training afterwards.
@@ -39,56 +49,56 @@ class Recogniser(tf.Module):
         kept = [b for index, b in enumerate(model.blocks) if index not in frozen_blocks]
         # These alone are written to variables/: tracking the model would write all of them.
         self.weights = [v for part in (model.subsampling, *kept, model.head) for v in part.weights]
-        self._transcribe = _transcriber(model, extractor, pieces)
-        self._extractor = extractor
-
-    @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="audio")])
-    def serving_default(self, audio: tf.Tensor) -> dict[str, tf.Tensor]:
-        """Transcribes 16-bit PCM WAV files of the model's sample rate, [B] string."""
-        waveforms = tf.map_fn(
-            self._decode, audio, fn_output_signature=tf.RaggedTensorSpec([None], tf.float32)
-        )
-        lengths = tf.cast(waveforms.row_lengths(), tf.int32)
-        return {"text": self._transcribe(waveforms.to_tensor(), lengths)}
-
-    def _decode(self, wav: tf.Tensor) -> tf.RaggedTensor:
-        samples, rate = tf.audio.decode_wav(wav)  # [T, channels]
-        expected = self._extractor.fbank.sample_rate
-        check = tf.debugging.assert_equal(
-            rate, expected, message=f"audio must have a sample rate of {expected} Hz"
-        )
-        with tf.control_dependencies([check]):
-            return tf.RaggedTensor.from_tensor(tf.reduce_mean(samples, -1)[None])[0]
-
-    @tf.function(input_signature=_WAVEFORMS)
-    def waveforms(self, waveforms: tf.Tensor, num_samples: tf.Tensor) -> dict[str, tf.Tensor]:
-        """Transcribes waveforms [B, T] in [-1, 1] with their real lengths [B]."""
-        return {"text": self._transcribe(waveforms, num_samples)}
-
-    @tf.function(input_signature=_WAVEFORMS)
-    def features(self, waveforms: tf.Tensor, num_samples: tf.Tensor) -> dict[str, tf.Tensor]:
-        """Computes the model's input [B, T', F] and its real frames [B]."""
-        features, num_frames = self._extractor(waveforms, num_samples)
-        return {"features": features, "num_frames": num_frames}
-
-    def signatures(self) -> dict[str, tf.types.experimental.ConcreteFunction]:
-        """Traces the signatures, by name."""
-        return {
-            name: getattr(self, name).get_concrete_function()
-            for name in ("serving_default", "waveforms", "features")
-        }
+        # A function of the module would be saved once more beside its signature.
+        self.signatures = functools.partial(_signatures, model, extractor, pieces)
 
 
-def _transcriber(
+def _signatures(
     model: ConformerCTC, extractor: FeatureExtractor, pieces: Sequence[str]
-) -> tf.types.experimental.GenericFunction:
+) -> Signatures:
+    # A function of its own, so that two signatures share one copy of the graph.
     @tf.function(input_signature=_WAVEFORMS, autograph=False)
     def transcribe(waveforms: tf.Tensor, num_samples: tf.Tensor) -> tf.Tensor:
-        features, num_frames = extractor(waveforms, num_samples)
-        logits = model(features, num_frames)
+        frames, num_frames = extractor(waveforms, num_samples)
+        logits = model(frames, num_frames)
         return detokenize(greedy_tokens(logits, subsampled(num_frames)), pieces)
 
-    return transcribe
+    @tf.function(input_signature=_AUDIO, autograph=False)
+    def serving_default(audio: tf.Tensor) -> dict[str, tf.Tensor]:
+        decoded = tf.map_fn(
+            functools.partial(_decode, sample_rate=extractor.fbank.sample_rate),
+            audio,
+            fn_output_signature=tf.RaggedTensorSpec([None], tf.float32),
+        )
+        num_samples = tf.cast(decoded.row_lengths(), tf.int32)
+        return {"text": transcribe(decoded.to_tensor(), num_samples)}
+
+    @tf.function(input_signature=_WAVEFORMS, autograph=False)
+    def waveforms(waveforms: tf.Tensor, num_samples: tf.Tensor) -> dict[str, tf.Tensor]:
+        return {"text": transcribe(waveforms, num_samples)}
+
+    @tf.function(input_signature=_WAVEFORMS, autograph=False)
+    def features(waveforms: tf.Tensor, num_samples: tf.Tensor) -> dict[str, tf.Tensor]:
+        frames, num_frames = extractor(waveforms, num_samples)
+        return {"features": frames, "num_frames": num_frames}
+
+    return {
+        name: function.get_concrete_function()
+        for name, function in [
+            ("serving_default", serving_default),
+            ("waveforms", waveforms),
+            ("features", features),
+        ]
+    }
+
+
+def _decode(wav: tf.Tensor, sample_rate: int) -> tf.RaggedTensor:
+    samples, rate = tf.audio.decode_wav(wav)  # [T, channels]
+    check = tf.debugging.assert_equal(
+        rate, sample_rate, message=f"audio must have a sample rate of {sample_rate} Hz"
+    )
+    with tf.control_dependencies([check]):
+        return tf.RaggedTensor.from_tensor(tf.reduce_mean(samples, -1)[None])[0]
 
 
 def custom_operations(graph_def: tf.compat.v1.GraphDef) -> list[str]:

@@ -4,7 +4,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
@@ -37,12 +37,16 @@ def worker_context(log: Path, threads_per_client: int = 1) -> Iterator[subproces
         threads_per_client: Threads of one client's computations. Clients run side by side, one
             a core, so one thread each is fastest.
 
+    Outside such blocks TFF computations are refused from then on: TFF's own runtime would start
+    the very worker that this one replaces.
+
     Yields:
         The worker's process.
 
     Raises:
         ChildProcessError: The worker ended at once; the message names its log.
     """
+    tff.framework.set_default_context(_context(_refuse))
     port = portpicker.pick_unused_port()
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("wb") as out:
@@ -54,7 +58,8 @@ def worker_context(log: Path, threads_per_client: int = 1) -> Iterator[subproces
                 if process.poll() is not None:
                     raise ChildProcessError(f"TFF's worker ended with {process.returncode}: {log}")
                 time.sleep(_POLL_SECONDS)
-            with tff.framework.get_context_stack().install(_context(stub)):
+            context = _context(lambda: tff.framework.RemoteExecutor(stub))
+            with tff.framework.get_context_stack().install(context):
                 yield process
     finally:
         process.kill()
@@ -80,9 +85,13 @@ def _start(port: int, threads: int, out: Any) -> subprocess.Popen[bytes]:
     )
 
 
-def _context(stub: Any) -> Any:
+def _refuse() -> Any:
+    raise RuntimeError("a TFF computation must run in a worker_context")
+
+
+def _context(make_executor: Callable[[], Any]) -> Any:
     def stack(cardinalities: dict[Any, int]) -> Any:
-        executor = tff.framework.RemoteExecutor(stub)
+        executor = make_executor()
         # The worker refuses computations that do not say how many clients there are.
         executor.set_cardinalities({tff.CLIENTS: 0, **cardinalities})
         return executor

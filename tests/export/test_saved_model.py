@@ -1,0 +1,184 @@
+import json
+import math
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tfasr.audio.decoding import wav_bytes
+from tfasr.data.pipelines import evaluation_batches, every_example
+from tfasr.evaluation.transcription import model_transcriber, transcribe_batches
+from tfasr.export.saved_model import Recogniser, custom_operations
+from tfasr.models.layout import Layout
+
+# Nothing but TensorFlow, as in TensorFlow Serving.
+ASK = """
+import json, sys
+import tensorflow as tf
+model = tf.saved_model.load(sys.argv[1])
+audio = [tf.io.read_file(path) for path in sys.argv[2:]]
+texts = model.signatures["serving_default"](audio=tf.stack(audio))["text"].numpy()
+loaded = sorted({name.split(".")[0] for name in sys.modules} & {"tfasr", "pipelines"})
+print(json.dumps([[text.decode() for text in texts], loaded]))
+"""
+
+
+def save(run, folder, frozen):
+    recogniser = Recogniser(run.trained_model(), run.extractor, run.tokenizer.pieces, frozen)
+    tf.saved_model.save(recogniser, str(folder), signatures=recogniser.signatures())
+    return folder
+
+
+@pytest.fixture(scope="module")
+def folders(tiny_run, tmp_path_factory):
+    """By frozen blocks."""
+    root = tmp_path_factory.mktemp("exported")
+    return {f: save(tiny_run, root / f"{len(f)}", f) for f in ((), (1,), (0, 1))}
+
+
+@pytest.fixture(scope="module")
+def models(folders):
+    return {frozen: tf.saved_model.load(str(folder)) for frozen, folder in folders.items()}
+
+
+@pytest.fixture(scope="module")
+def texts(tiny_data, tiny_run):
+    """What training's own transcriber hears, by id."""
+    batches = evaluation_batches(
+        tiny_data.shards("test"), tiny_data.durations("test"), extractor=tiny_run.extractor
+    )
+    transcribe = model_transcriber(tiny_run.trained_model(), tiny_run.tokenizer.pieces)
+    return {h.utterance_id: h.text for h in transcribe_batches(transcribe, batches)}
+
+
+@pytest.fixture(scope="module")
+def waveforms(tiny_data):
+    durations = tiny_data.durations("test")
+    examples = every_example(tiny_data.shards("test"), durations, (), 8000)
+    return {e["id"].decode(): e["waveform"] for e in examples.as_numpy_iterator()}
+
+
+def wav(waveform, rate=8000):
+    return wav_bytes(np.round(waveform * 32768).astype(np.int16), rate)
+
+
+def ask(model, audio):
+    answer = model.signatures["serving_default"](audio=tf.constant(audio, tf.string))
+    return [text.decode() for text in answer["text"].numpy()]
+
+
+def padded(waveforms):
+    lengths = [len(waveform) for waveform in waveforms]
+    batch = np.zeros((len(lengths), max(lengths)), np.float32)
+    for row, waveform in zip(batch, waveforms, strict=True):
+        row[: len(waveform)] = waveform
+    return tf.constant(batch), tf.constant(lengths)
+
+
+frozen_blocks = pytest.mark.parametrize("frozen", [(), (1,), (0, 1)])
+
+
+def test_the_model_babbles_so_that_texts_mean_something(texts):
+    assert all(texts.values())
+    assert len(set(texts.values())) == 6
+
+
+@frozen_blocks
+def test_files_give_the_text_that_training_hears(models, texts, waveforms, frozen):
+    assert ask(models[frozen], [wav(waveforms[name]) for name in texts]) == list(texts.values())
+
+
+@frozen_blocks
+def test_waveforms_give_the_text_that_training_hears(models, texts, waveforms, frozen):
+    batch, lengths = padded([waveforms[name] for name in texts])
+    answer = models[frozen].signatures["waveforms"](waveforms=batch, num_samples=lengths)
+    assert [text.decode() for text in answer["text"].numpy()] == list(texts.values())
+
+
+def test_features_are_those_of_training(models, tiny_data, tiny_run, waveforms):
+    batches = evaluation_batches(
+        tiny_data.shards("test"), tiny_data.durations("test"), extractor=tiny_run.extractor
+    )
+    for batch in batches:
+        own, lengths = padded([waveforms[name.decode()] for name in batch["id"].numpy()])
+        answer = models[()].signatures["features"](waveforms=own, num_samples=lengths)
+        # TensorFlow optimises the graph of a SavedModel, which may move the last bit.
+        np.testing.assert_allclose(answer["features"], batch["features"], rtol=0, atol=5e-7)
+        np.testing.assert_array_equal(answer["num_frames"], batch["num_frames"])
+
+
+def test_one_file_at_a_time_is_heard_like_all_at_once(models, texts, waveforms):
+    alone = [ask(models[()], [wav(waveforms[name])])[0] for name in texts]
+    assert alone == list(texts.values())
+
+
+@frozen_blocks
+def test_frozen_weights_are_not_among_the_variables(folders, tiny_run, frozen):
+    layout = Layout(tiny_run.initial_model())
+    kept = sum(entry.size for entry in layout if entry.block not in frozen)
+    variables = tf.train.list_variables(str(folders[frozen] / "variables" / "variables"))
+    assert sum(math.prod(shape) for name, shape in variables if name.startswith("weights")) == kept
+    data = sum(path.stat().st_size for path in (folders[frozen] / "variables").glob("*.data*"))
+    # Besides the weights there is only the graph of what is tracked.
+    assert 4 * kept <= data < 4 * kept + 10_000
+
+
+@pytest.mark.parametrize("rate", [16000, 7999])
+def test_another_sample_rate_is_refused_by_the_graph(models, waveforms, rate):
+    audio = wav(waveforms["test-00"], rate)
+    with pytest.raises(tf.errors.InvalidArgumentError, match="sample rate of 8000 Hz"):
+        ask(models[()], [audio])
+
+
+@pytest.mark.parametrize("samples", [1, 199, 200])
+def test_audio_of_no_more_than_a_window_has_no_text(models, samples):
+    batch, lengths = tf.zeros([1, samples]), tf.constant([samples])
+    answer = models[()].signatures["waveforms"](waveforms=batch, num_samples=lengths)
+    short = answer["text"].numpy().tolist()
+    assert ask(models[()], [wav(np.zeros(samples))])[0].encode() == short[0]
+    if samples < 200:
+        assert short == [b""]
+
+
+def test_audio_without_samples_has_no_text(models, waveforms, texts):
+    empty = tf.zeros([1, 0])
+    answer = models[()].signatures["waveforms"](waveforms=empty, num_samples=tf.constant([0]))
+    assert answer["text"].numpy().tolist() == [b""]
+    audio = [wav(np.zeros(0)), wav(waveforms["test-00"])]
+    assert ask(models[()], audio) == ["", texts["test-00"]]
+
+
+def test_channels_are_averaged(models, waveforms, texts):
+    mono = np.round(waveforms["test-00"] * 32768).astype(np.int16)
+    stereo = np.stack([mono, mono], -1)
+    assert ask(models[()], [wav_bytes(stereo, 8000)]) == [texts["test-00"]]
+
+
+@pytest.mark.parametrize("frozen", [(), (0, 1)])
+def test_only_stock_operations_are_used(models, frozen):
+    for signature in models[frozen].signatures.values():
+        graph = signature.graph.as_graph_def()
+        assert len(graph.library.function) > 0
+        assert custom_operations(graph) == []
+
+
+@pytest.mark.parametrize("nested", [False, True])
+def test_a_python_operation_is_found(nested):
+    def call(x):
+        return tf.py_function(lambda value: value, [x], tf.float32)
+
+    outer = tf.function(lambda x: tf.function(call)(x) if nested else call(x))
+    function = outer.get_concrete_function(tf.TensorSpec([]))
+    assert custom_operations(function.graph.as_graph_def()) == ["EagerPyFunc"]
+
+
+def test_the_model_needs_tensorflow_alone(folders, texts, waveforms, tmp_path):
+    for name in texts:
+        (tmp_path / f"{name}.wav").write_bytes(wav(waveforms[name]))
+    files = [str(tmp_path / f"{name}.wav") for name in texts]
+    # Isolated and away from the checkout, so that nothing of ours is found by chance.
+    command = [sys.executable, "-I", "-W", "ignore", "-c", ASK, str(folders[(1,)]), *files]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, check=True)
+    assert json.loads(done.stdout) == [list(texts.values()), []]

@@ -1,0 +1,98 @@
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tfasr.data.pipelines import evaluation_batches
+from tfasr.evaluation.error_rates import count_word_errors
+from tfasr.evaluation.transcription import model_transcriber, transcribe_batches
+from tfasr.models.initialization import initialize
+from tfasr.models.layout import Layout, weights_hash
+from tfasr.study.reset import FIRST_WEIGHTS, ResetStudy, study_block
+
+
+@pytest.fixture(scope="module")
+def batches(tiny_data, tiny_run):
+    durations = tiny_data.durations("valid")
+    data = evaluation_batches(
+        tiny_data.shards("valid"), durations, extractor=tiny_run.extractor, batch_seconds=2.0
+    )
+    return list(data)
+
+
+@pytest.fixture(scope="module")
+def model(tiny_run):
+    return tiny_run.trained_model()
+
+
+@pytest.fixture
+def study(tiny_run, model, batches):
+    return ResetStudy(model, tiny_run.tokenizer.pieces, tiny_run.config.seed, batches)
+
+
+@pytest.fixture(scope="module")
+def naive_errors(tiny_run, batches):
+    """Resets a block of a model of its own, and evaluates the whole model."""
+    other = tiny_run.trained_model()
+    trained = other.get_weights()
+    transcribe = model_transcriber(other, tiny_run.tokenizer.pieces)
+
+    def evaluate(block=None, draw=0):
+        other.set_weights(trained)
+        if block is not None:
+            initialize(Layout(other).of_block(block), tiny_run.config.seed, draw)
+        heard = transcribe_batches(transcribe, batches)
+        return count_word_errors([h.reference for h in heard], [h.text for h in heard]).errors
+
+    return evaluate
+
+
+def test_the_model_babbles_so_that_errors_mean_something(naive_errors, study):
+    assert len(set(naive_errors().tolist())) > 1
+    assert naive_errors(0, 1).tolist() != naive_errors(1, 1).tolist() != naive_errors().tolist()
+
+
+def test_words_are_those_of_the_references(study):
+    assert sorted(study.words().tolist()) == [2, 2, 2, 3, 3, 3]
+
+
+def test_no_reset_is_a_plain_evaluation(study, naive_errors):
+    np.testing.assert_array_equal(study.intact_errors(), naive_errors())
+
+
+def test_each_reset_is_an_evaluation_of_the_model_with_that_block_reset(study, naive_errors):
+    for block in (0, 1):
+        for draw in (FIRST_WEIGHTS, 1, 2):
+            ours = study.errors_with_reset(block, draw)
+            np.testing.assert_array_equal(ours, naive_errors(block, draw), err_msg=f"{block} {draw}")
+
+
+def test_the_intact_model_is_evaluated_at_any_time(study, naive_errors):
+    study.errors_with_reset(1, 1)
+    np.testing.assert_array_equal(study.intact_errors(), naive_errors())
+
+
+def test_the_weights_are_as_before(study, model):
+    before = weights_hash(study.layout)
+    study_block(study, 0, draws=1)
+    study_block(study, 1, draws=1)
+    assert weights_hash(Layout(model)) == before
+
+
+def test_the_weights_are_as_before_even_when_the_evaluation_fails(tiny_run, model, batches):
+    before = weights_hash(Layout(model))
+    study = ResetStudy(model, ["a piece of many"], tiny_run.config.seed, batches)
+    with pytest.raises(tf.errors.InvalidArgumentError):
+        study.errors_with_reset(0, 1)
+    assert weights_hash(Layout(model)) == before
+
+
+def test_a_block_is_studied_with_its_first_weights_and_fresh_ones(study, naive_errors):
+    errors = study_block(study, 1, draws=2)
+    np.testing.assert_array_equal(errors.reinitialised, naive_errors(1, 0))
+    np.testing.assert_array_equal(errors.rerandomised, [naive_errors(1, 1), naive_errors(1, 2)])
+
+
+def test_blocks_are_studied_upwards(study):
+    study.errors_with_reset(1, 1)
+    with pytest.raises(ValueError, match="upwards; got block=0 after 1"):
+        study.errors_with_reset(0, 1)
