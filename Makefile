@@ -29,7 +29,6 @@ lint: install
 
 bench: install
 	$(BIN)/python -m benchmarks.features
-	$(BIN)/python -m benchmarks.federated
 
 # Resolves every dependency again; needs the resolver `uv` on the PATH.
 lock:

@@ -30,7 +30,7 @@ def data(tmp_path_factory, prepare_arguments):
 @pytest.fixture(scope="module")
 def run(data, train_arguments):
     folder = data.with_name("run")
-    tfasr(*train_arguments(data, folder, "--steps", "50", "--valid_every", "25"))
+    tfasr(*train_arguments(data, folder, "--steps", "50", "--valid_every", "50"))
     # Training asks for it, and the tests after it are none of its business.
     disable_op_determinism()
     return folder
@@ -131,7 +131,7 @@ def test_a_finished_stage_says_so(
 ):
     arguments = {
         "prepare": prepare_arguments(data),
-        "train": train_arguments(data, run, "--steps", "50", "--valid_every", "25"),
+        "train": train_arguments(data, run, "--steps", "50", "--valid_every", "50"),
     }
     tfasr(*arguments[stage])
     assert told in capsys.readouterr().out
@@ -152,18 +152,16 @@ def test_the_withheld_domain_is_adapted_to(adapted, data, tmp_path):
     rows = read_json_lines(adapted / "rounds.jsonl")
     assert [row["round"] for row in rows] == [0, 1]
     assert rows[1]["clients"] == ["bo"]
-    assert rows[1]["parameters_dropped"] > 0
+    assert rows[1]["dropped"] > 0
     assert len(evaluated(data, tmp_path, "--run", adapted, "--domains", "phone")) == 3
 
 
 @pytest.mark.federated
-@pytest.mark.xfail(strict=True, reason="an adapted run does not say which model it comes from")
 def test_an_adapted_run_is_exported_by_the_ranking_of_its_origin(adapted, ranking, tmp_path):
     freeze = ["--freeze.blocks", "1", "--freeze.ranking", ranking]
     tfasr("export", "--run", adapted, *freeze, "--out", tmp_path / "tones")
 
 
 @pytest.mark.federated
-@pytest.mark.xfail(strict=True, reason="the quickstart looks for it and never finds it")
 def test_a_finished_adaptation_leaves_its_mark(adapted):
     assert (adapted / "finished.json").is_file()

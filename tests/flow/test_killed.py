@@ -11,7 +11,7 @@ import tensorflow as tf
 from tfasr.configs.seeds import counted_generator
 
 ROOT = Path(__file__).parents[2]
-STEPS = 24
+STEPS = 12
 
 
 def start(arguments):
@@ -76,9 +76,9 @@ def data(folder, prepare_arguments):
 
 @pytest.fixture(scope="module")
 def arguments_of(data, train_arguments):
-    """Of a training that writes a checkpoint every other step."""
-    every = ["--steps", str(STEPS), "--valid_every", "12", "--checkpoint_every", "2"]
-    return lambda run: train_arguments(data, run, *every)
+    """Of a training of one block that writes a checkpoint every other step."""
+    options = f"--steps {STEPS} --valid_every 6 --checkpoint_every 2 --model.encoder.num_blocks 1"
+    return lambda run: train_arguments(data, run, *options.split())
 
 
 @pytest.fixture(scope="module")
