@@ -5,6 +5,7 @@ import json
 import os
 import sys
 import typing
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -94,6 +95,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"tfasr: no stage {name!r}; it has {', '.join(STAGES)}", file=sys.stderr)
         return 2
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    # Told by a package of TensorFlow Federated's on every import; users can't mend it.
+    warnings.filterwarnings("ignore", message="pkg_resources is deprecated")
     try:
         config = _parse(name, given[1:])
     except ValueError as error:
@@ -159,16 +162,24 @@ def _expanded(name: str, arguments: list[str], types: dict[str, Any]) -> list[st
     """
     split = [part for argument in arguments for part in _split(argument)]
     out: list[str] = []
-    for argument, after in zip(split, [*split[1:], "--"], strict=True):
+    for argument, after in zip(split, [*split[1:], "--"], strict=True) if split else ():
         option = out[-1] if out else ""
         if option == "--config":
             argument = _section(name, argument)
-        elif typing.get_origin(types.get(option)) is tuple and argument[:1] not in "[(-":
-            argument = f"[{argument}]"
+        elif typing.get_origin(types.get(option)) is tuple and argument[:1] not in "[(":
+            argument = _list(argument, types[option])
         out.append(argument)
         if types.get(argument) is bool and after.startswith("--"):
             out.append("true")
     return out
+
+
+def _list(argument: str, kind: Any) -> str:
+    """Writes "a,b" as the parser's list; names stay names, whatever they look like."""
+    items = argument.split(",")
+    if typing.get_args(kind)[0] is str:
+        return json.dumps(items)
+    return f"[{argument}]"
 
 
 def _split(argument: str) -> list[str]:

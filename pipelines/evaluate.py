@@ -51,6 +51,11 @@ def _hypotheses(config: EvaluateConfig, data: PreparedData) -> list[Hypothesis]:
     if config.model is not None:
         model = ServedModel(config.model, max_seconds=max(durations) + 1)
         rate = data.index["sample_rate"]
+        if rate != model.sample_rate:
+            raise ValueError(
+                f"{data.folder}: must have the model's sample rate of {model.sample_rate} Hz; "
+                f"got {rate} Hz"
+            )
         examples = every_example(shards, durations, config.domains, rate)
         return _of_model(model, examples, report)
     run = Run(config.run or Path())

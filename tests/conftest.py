@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -43,7 +44,7 @@ def speak(text: str, name: str) -> NDArray[np.int16]:
     generator = counted_generator(0, "tones", name)
     time = np.arange(RATE // 4) / RATE
     tones = np.concatenate([np.sin(2 * np.pi * TONES[word] * time) for word in text.split()])
-    return (6000 * tones + generator.normal(0, 300, len(tones))).astype(np.int16)
+    return np.asarray(6000 * tones + generator.normal(0, 300, len(tones)), np.int16)
 
 
 @pytest.fixture(scope="session")
@@ -77,7 +78,7 @@ def write_corpus() -> Callable[..., Path]:
 def prepare_config() -> Callable[..., PrepareConfig]:
     """Settings for such a corpus: 8 mel bins, characters, 4 utterances a shard."""
 
-    def make(source: Path, out: Path, **shards: object) -> PrepareConfig:
+    def make(source: Path, out: Path, **shards: Any) -> PrepareConfig:
         return PrepareConfig(
             corpus="manifest",
             source=source,
@@ -109,9 +110,9 @@ def tiny_data(
 def tiny_config(tiny_data: PreparedData) -> Callable[..., TrainConfig]:
     """Two blocks, 16 wide, in batches of two seconds."""
 
-    def make(run: Path, **changes: object) -> TrainConfig:
+    def make(run: Path, **changes: Any) -> TrainConfig:
         encoder = EncoderConfig(num_blocks=2, dim=16, num_heads=2, conv_kernel=3, norm_groups=4)
-        settings = {
+        settings: dict[str, Any] = {
             "model": ModelConfig(encoder=encoder),
             "batching": BatchConfig(batch_seconds=2.0, num_buckets=2, max_seconds=5.0),
             "optimizer": OptimizerConfig(peak=5e-3, warmup=10),

@@ -279,7 +279,6 @@ def test_a_bad_entry_is_named_counted_and_skipped_on_request(config, damage, mes
     assert data.index["splits"]["train"]["utterances"] == 5
 
 
-@pytest.mark.xfail(strict=True, reason="the error of unusable audio names the file alone")
 def test_unusable_audio_is_named_with_its_line(config):
     empty(config.source)
     with pytest.raises(ValueError, match=r"train\.jsonl:2: .*train-01\.wav"):
@@ -369,7 +368,6 @@ def test_a_folder_of_something_else_is_refused(config):
     assert files_of(config.out) == {"thesis.txt"}
 
 
-@pytest.mark.xfail(strict=True, reason="on_error is one of the settings that are compared")
 def test_the_advice_of_an_error_can_be_followed(config):
     empty(config.source)
     with pytest.raises(ValueError, match=r"--shards\.on_error skip"):
@@ -377,7 +375,6 @@ def test_the_advice_of_an_error_can_be_followed(config):
     assert len(prepare(skipping(config)).index["skipped"]) == 1
 
 
-@pytest.mark.xfail(strict=True, reason="shards are kept, whatever the corpus lists by now")
 def test_a_corpus_that_was_mended_in_between_is_read_again(config):
     (config.source / "wav" / "train-05.wav").write_bytes(b"")
     with pytest.raises(ValueError, match="train-05"):
@@ -388,7 +385,6 @@ def test_a_corpus_that_was_mended_in_between_is_read_again(config):
     assert ids == ["train-01", "train-02", "train-03", "train-04"]
 
 
-@pytest.mark.xfail(strict=True, reason="the manifest of prepared data has no offsets")
 def test_a_segment_keeps_its_place_in_the_recording(config, tmp_path):
     edit_line(config.source / "test.jsonl", 1, offset=0.1, duration=0.3)
     data = prepare(config)
@@ -397,7 +393,6 @@ def test_a_segment_keeps_its_place_in_the_recording(config, tmp_path):
     assert again.manifest("test") == data.manifest("test")
 
 
-@pytest.mark.xfail(strict=True, reason="what a killed writer was at becomes part of the data")
 def test_what_a_killed_preparation_left_half_written_is_removed(config):
     with pytest.raises(RuntimeError):
         prepare(config, Interrupted(Manifest(config.source, 8000), 5, RuntimeError()))

@@ -30,7 +30,7 @@ def test_durations_are_those_of_the_domains_asked_for(tiny_data):
 
 
 def test_a_domain_that_is_not_there_is_named_with_those_that_are(tiny_data):
-    with pytest.raises(ValueError, match="'test' .* got car, there are close, phone"):
+    with pytest.raises(ValueError, match=r"'test' .* got car, there are close, phone"):
         tiny_data.durations("test", ("car",))
 
 
@@ -65,7 +65,7 @@ def test_data_to_evaluate_on_has_no_statistics(copy):
 
 
 def test_another_folder_is_refused(tmp_path):
-    with pytest.raises(ValueError, match="must be a folder made by `tfasr prepare`$"):
+    with pytest.raises(ValueError, match=r"must be a folder made by `tfasr prepare`$"):
         PreparedData(tmp_path)
 
 
@@ -77,5 +77,5 @@ def test_interrupted_preparation_is_told(write_corpus, prepare_config, tmp_path)
     config = prepare_config(tmp_path / "corpus", tmp_path / "data")
     with pytest.raises(OSError, match="no such disk"):
         Preparation(Unplugged(), config).run(lambda done, total: None)
-    with pytest.raises(ValueError, match="data: .*; its preparation was interrupted"):
+    with pytest.raises(ValueError, match=r"data: .*; its preparation was interrupted"):
         PreparedData(tmp_path / "data")

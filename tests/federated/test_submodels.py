@@ -15,7 +15,7 @@ KEPT = [(32, 64), (64, 16)]
 
 @pytest.fixture(scope="module")
 def submodels():
-    return SubModels(CONFIG, KEPT, seed=3)
+    return SubModels(CONFIG, KEPT, seed=3, scaling="inverse")
 
 
 def weights(entries, noise):
@@ -64,7 +64,7 @@ def test_the_slice_has_the_shapes_of_the_clients_model(submodels, noise):
 
 
 def test_the_slice_is_the_chosen_columns_and_rows(noise):
-    plain = SubModels(CONFIG, KEPT, seed=3, scaling="none")
+    plain = SubModels(CONFIG, KEPT, seed=3)
     full = weights(plain.full, noise)
     small = by_name(plain.full, plain.slice_weights(full, 0))
     whole, units = by_name(plain.full, full), plain.indices(0)[0, "feed_forward_1"].numpy()
@@ -81,7 +81,7 @@ def test_the_slice_is_the_chosen_columns_and_rows(noise):
 
 def test_inverse_scaling_multiplies_the_projection_by_the_units_over_those_kept(submodels, noise):
     full = weights(submodels.full, noise)
-    plain = SubModels(CONFIG, KEPT, seed=3, scaling="none").slice_weights(full, 0)
+    plain = SubModels(CONFIG, KEPT, seed=3).slice_weights(full, 0)
     scaled = by_name(submodels.full, submodels.slice_weights(full, 0))
     plain = by_name(submodels.full, plain)
     ratios = {name: scaled[name] / plain[name] for name in plain}

@@ -1,5 +1,6 @@
 """Real processes, killed at moments that a seed chooses, and started again."""
 
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -9,6 +10,7 @@ import pytest
 import tensorflow as tf
 
 from tfasr.configs.seeds import counted_generator
+from tfasr.training.run import Run
 
 ROOT = Path(__file__).parents[2]
 STEPS = 12
@@ -27,17 +29,17 @@ def finish(arguments):
     assert process.returncode == 0, told
 
 
-def kill_during(arguments, folder, pattern, most, seed):
-    """Kills a process some time after so many files are there, both chosen by a seed."""
+def kill_during(arguments, progress, bounds, seed):
+    """Kills a process some time after it got so far, both chosen by a seed."""
     generator = counted_generator(seed, "kill")
-    wanted, seconds = generator.integers(1, most), generator.uniform(0, 0.2)
+    wanted, seconds = generator.integers(*bounds), generator.uniform(0, 0.1)
     process = start(arguments)
-    while process.poll() is None and len(list(folder.glob(pattern))) < wanted:
+    while process.poll() is None and progress() < wanted:
         waited(process, 0.01)
     waited(process, seconds)
-    assert process.poll() is None, process.stdout.read()
     process.kill()
-    process.communicate()
+    told, _ = process.communicate()
+    assert process.returncode == -signal.SIGKILL, told
 
 
 def waited(process, seconds):
@@ -87,13 +89,19 @@ def whole(folder, arguments_of):
     return tensors_of(folder / "whole")
 
 
-@pytest.mark.parametrize("seeds", [(1,), pytest.param((2, 3, 4), marks=pytest.mark.slow)])
+seeds_of_kills = pytest.mark.parametrize(
+    "seeds", [(1,), pytest.param((2, 3, 4), marks=pytest.mark.slow)]
+)
+
+
+@seeds_of_kills
 def test_a_killed_preparation_ends_as_if_it_had_not_been(data, prepare_arguments, tmp_path, seeds):
     arguments = prepare_arguments(tmp_path / "data", "--shards.utterances", "2")
+    shards = tmp_path / "data.partial" / "shards"
     for number, seed in enumerate(seeds):
-        # Of 55 shards, a few more are there each time.
-        partial, most = tmp_path / "data.partial" / "shards", 12 * (number + 1)
-        kill_during(arguments, partial, "*.json", most, seed)
+        # Of 55 shards.
+        bounds = (1 + 12 * number, 12 + 12 * number)
+        kill_during(arguments, lambda: len(list(shards.glob("*.json"))), bounds, seed)
     assert not (tmp_path / "data").exists()
     finish(arguments)
     ours, theirs = contents_of(tmp_path / "data"), contents_of(data)
@@ -101,12 +109,14 @@ def test_a_killed_preparation_ends_as_if_it_had_not_been(data, prepare_arguments
     assert [name for name in ours if ours[name] != theirs[name]] == []
 
 
-@pytest.mark.parametrize("seeds", [(1,), pytest.param((2, 3, 4), marks=pytest.mark.slow)])
+@seeds_of_kills
 def test_a_killed_training_ends_as_if_it_had_not_been(arguments_of, whole, tmp_path, seeds):
     run = tmp_path / "run"
     for number, seed in enumerate(seeds):
-        pattern, most = "metrics.jsonl" if number else "checkpoints/step-*", 3
-        kill_during(arguments_of(run), run, pattern, most, seed)
+        bounds = (1 + 2 * number, 3 + 2 * number)
+        kill_during(
+            arguments_of(run), lambda: max(Run(run).checkpoints.steps(), default=0), bounds, seed
+        )
     finish(arguments_of(run))
     ours = tensors_of(run)
     assert ours.keys() == whole.keys()

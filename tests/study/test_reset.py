@@ -63,7 +63,9 @@ def test_each_reset_is_an_evaluation_of_the_model_with_that_block_reset(study, n
     for block in (0, 1):
         for draw in (FIRST_WEIGHTS, 1, 2):
             ours = study.errors_with_reset(block, draw)
-            np.testing.assert_array_equal(ours, naive_errors(block, draw), err_msg=f"{block} {draw}")
+            np.testing.assert_array_equal(
+                ours, naive_errors(block, draw), err_msg=f"{block} {draw}"
+            )
 
 
 def test_the_intact_model_is_evaluated_at_any_time(study, naive_errors):

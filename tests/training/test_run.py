@@ -78,7 +78,6 @@ def test_a_run_whose_making_was_interrupted_is_made_anew(config, tiny_data):
     assert run.extractor.fbank == tiny_data.fbank
 
 
-@pytest.mark.xfail(strict=True, reason="whether the data's tokens are the run's is not checked")
 def test_a_run_is_not_continued_on_data_with_other_tokens(config, tiny_data, tmp_path):
     Run.create(config, tiny_data)
     folder = shutil.copytree(tiny_data.folder, tmp_path / "data")

@@ -20,15 +20,15 @@ class PlanConfig:
         blocks: How many blocks are at that end.
         rate: Share left out of the chosen blocks, in [0, 1).
         base_rate: Share left out of all others, in [0, 1).
-        scaling: "inverse" multiplies what the kept units of a module add up to by their number's
-            inverse share, as dropout does; "none" leaves the sum smaller.
+        scaling: "none" leaves what the kept units of a module add up to as it is; "inverse"
+            multiplies it by the inverse of their share, as dropout does.
     """
 
     kind: Literal["full", "flat", "ambient", "critical"] = "ambient"
     blocks: int = 2
     rate: float = 0.5
     base_rate: float = 0.1
-    scaling: Literal["inverse", "none"] = "inverse"
+    scaling: Literal["none", "inverse"] = "none"
 
     def __post_init__(self) -> None:
         if self.blocks < 1:

@@ -8,6 +8,9 @@ from tfasr.configs.data import BatchConfig
 from tfasr.configs.features import AugmentConfig, SpecAugmentConfig
 from tfasr.configs.model import ModelConfig
 
+# What is computed in; weights are float32 with either.
+Precision = Literal["float32", "mixed_bfloat16"]
+
 
 @dataclass(frozen=True, kw_only=True)
 class OptimizerConfig:
@@ -21,6 +24,8 @@ class OptimizerConfig:
         epsilon: Added to the root of the second moment.
         weight_decay: Share of a kernel taken off at each step, times the learning rate.
         clip_norm: Largest global norm of the gradient.
+        average: Decay of the moving average of the weights, in [0, 1). The average is what is
+            validated, saved and used; it swings less than the weights do. 0 takes the weights.
     """
 
     peak: float = 2e-3
@@ -30,6 +35,7 @@ class OptimizerConfig:
     epsilon: float = 1e-9
     weight_decay: float = 0.0
     clip_norm: float = 5.0
+    average: float = 0.999
 
     def __post_init__(self) -> None:
         if self.peak <= 0 or self.warmup < 1:
@@ -37,6 +43,8 @@ class OptimizerConfig:
                 "peak must be positive and warmup at least 1; "
                 f"got peak={self.peak}, warmup={self.warmup}"
             )
+        if not 0 <= self.average < 1:
+            raise ValueError(f"average must be in [0, 1); got average={self.average}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,7 +77,7 @@ class TrainConfig:
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     domains: tuple[str, ...] = ()
     valid_domains: tuple[str, ...] = ()
-    precision: Literal["float32", "mixed_bfloat16"] = "float32"
+    precision: Precision = "float32"
     steps: int = 100_000
     valid_every: int = 1000
     checkpoint_every: int = 0

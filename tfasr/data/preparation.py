@@ -1,5 +1,7 @@
 """Writes a folder of prepared data, shard by shard, so that an interrupted job goes on."""
 
+import hashlib
+import shutil
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +13,7 @@ from numpy.typing import NDArray
 
 from tfasr.artifacts.files import read_json, sha256_of, write_json, write_json_lines
 from tfasr.audio.decoding import write_wav
+from tfasr.audio.manifest import Segment
 from tfasr.audio.utterance import SPLITS, Corpus, CorpusError, Split, Utterance
 from tfasr.configs.loading import to_mapping
 from tfasr.configs.prepare import PrepareConfig
@@ -37,6 +40,10 @@ class _Shard:
     def name(self) -> str:
         return f"{self.split}-{self.index:05d}"
 
+    @property
+    def fingerprint(self) -> str:
+        return hashlib.sha256(repr(list(self.utterances)).encode()).hexdigest()
+
 
 class Preparation:
     """Prepares a corpus into `config.out`.
@@ -60,6 +67,8 @@ class Preparation:
             input_signature=[tf.TensorSpec([None], tf.float32)],
         )
         settings = to_mapping(config)
+        # Neither where the data goes nor what stops it changes what is in it.
+        settings["shards"].pop("on_error")
         self.settings = {k: v for k, v in settings.items() if k != "out"}
         for folder in (config.out, self.partial):
             self._refuse_other_settings(folder)
@@ -99,6 +108,9 @@ class Preparation:
             self._write_index(utterances, skipped)
         for sidecar in (self.partial / "shards").glob("*.json"):
             sidecar.unlink()
+        # What a killed process was writing.
+        for half in list(self.partial.rglob(".*")):
+            shutil.rmtree(half)
         self.partial.rename(self.config.out)
 
     def _usable_utterances(self) -> tuple[list[Utterance], list[str]]:
@@ -137,7 +149,7 @@ class Preparation:
     ) -> None:
         done = 0
         for shard in self._shards(utterances):
-            if not self._sidecar(shard).is_file():
+            if not self._is_written(shard):
                 self._write_shard(shard, tokenizer)
             done += len(shard.utterances)
             report(done, len(utterances))
@@ -148,6 +160,11 @@ class Preparation:
             own = [utterance for utterance in utterances if utterance.split == split]
             for index, first in enumerate(range(0, len(own), size)):
                 yield _Shard(split, index, first, own[first : first + size])
+
+    def _is_written(self, shard: _Shard) -> bool:
+        """Whether a shard of these very utterances is there."""
+        sidecar = self._sidecar(shard)
+        return sidecar.is_file() and read_json(sidecar)["holds"] == shard.fingerprint
 
     def _sidecar(self, shard: _Shard) -> Path:
         return self.partial / "shards" / f"{shard.name}.json"
@@ -161,7 +178,10 @@ class Preparation:
             zip(shard.utterances, audio, strict=True), start=shard.first_number
         ):
             if isinstance(samples, CorpusError):
-                skipped.append(self._skip(samples))
+                problem = str(samples)
+                if utterance.origin and not problem.startswith(utterance.origin):
+                    problem = f"{utterance.origin}: {problem}"
+                skipped.append(self._skip(CorpusError(problem)))
                 continue
             text = normalise(utterance.text)
             records.append(
@@ -186,7 +206,13 @@ class Preparation:
             "seconds": sum(len(record.samples) for record in records) / rate,
             "sha256": sha256_of(file),
         }
-        sidecar = {"about": about, "rows": rows, "skipped": skipped, "sums": statistics.to_json()}
+        sidecar = {
+            "holds": shard.fingerprint,
+            "about": about,
+            "rows": rows,
+            "skipped": skipped,
+            "sums": statistics.to_json(),
+        }
         write_json(self._sidecar(shard), sidecar)
 
     def _manifest_row(
@@ -205,6 +231,7 @@ class Preparation:
             "text": text,
             "speaker": utterance.speaker,
             "domain": utterance.domain,
+            **({"offset": utterance.offset} if isinstance(utterance, Segment) else {}),
         }
 
     def _features(self, samples: NDArray[np.int16]) -> NDArray[np.float64]:

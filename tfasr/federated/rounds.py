@@ -69,6 +69,8 @@ class FederatedTrainer:
         self.config = config
         self.population = population
         self.validate = validate
+        # After the process: Keras swaps the base classes of all layers with the mode in which
+        # one of them was last made, and a process makes its models in graphs.
         self.model = build_model(run.model_config)
         self.process = process
         self.sizes = sizes

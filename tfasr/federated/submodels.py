@@ -29,10 +29,12 @@ class SubModels:
     one graph for all of them, so sizes are fixed and only the indices vary.
 
     With `scaling="inverse"` the projection goes out multiplied by u / k, and its update comes
-    back divided by that. The sum over the kept units then has the expectation of the sum over
-    all, and what a client learned on its slice is what the server's weights say of that slice.
-    Without it a client starts from modules whose output is k / u of what the other weights
-    were trained with, and learns to make up for it, which all units together then overshoot.
+    back divided by that: the sum over the kept units has the expectation of the sum over all,
+    and what a client learned on its slice is what the server's weights say of that slice. It
+    also makes the sum noisier, and a residual branch that is merely weak does little harm, so
+    it is no default: with half of all units dropped from a 6-block model of connected digits,
+    clients began at a loss of 9.0 with it and 6.0 without, and the full model's error rates
+    after 6 and 12 rounds favoured now one, now the other.
 
     Args:
         config: The full model.
@@ -50,7 +52,7 @@ class SubModels:
         config: ModelConfig,
         kept: Units,
         seed: int,
-        scaling: Literal["inverse", "none"] = PlanConfig.scaling,
+        scaling: Literal["none", "inverse"] = PlanConfig.scaling,
     ) -> None:
         self.full = layout_without_weights(config).entries
         self.small = client_layout(config, kept).entries

@@ -13,7 +13,7 @@ from tfasr.models.scopes import build_in_scope
 
 # Fresh attention weighs all frames much alike, so what it adds is common to them, and drowns
 # what sets them apart: with a gain of 1, CTC stays at all blanks for hundreds of steps more.
-OUTPUT_GAIN = 0.1
+OUTPUT_GAIN = 0.01
 
 
 def relative_positions(num_frames: tf.Tensor, dim: int) -> tf.Tensor:

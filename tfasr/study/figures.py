@@ -22,8 +22,8 @@ def draw_blocks(ranking: Ranking, margin: float, path: Path) -> None:
     axes = figure.subplots()
     fresh = [100 * score.wer for score in scores]
     reach = [
-        [100 * (score.penalty - score.interval[0]) for score in scores],
-        [100 * (score.interval[1] - score.penalty) for score in scores],
+        [100 * max(0.0, score.penalty - score.interval[0]) for score in scores],
+        [100 * max(0.0, score.interval[1] - score.penalty) for score in scores],
     ]
     colours = ["C0" if score.interval[1] < margin else "C3" for score in scores]
     axes.bar(places, fresh, color=colours, alpha=0.85)

@@ -17,7 +17,7 @@ from tfasr.evaluation.transcription import Validation
 from tfasr.losses.ctc import ctc_loss, required_frames
 from tfasr.models.subsampling import subsampled
 from tfasr.training.checkpoints import Progress
-from tfasr.training.optimizer import make_optimizer
+from tfasr.training.optimizer import make_optimizer, update_average
 from tfasr.training.run import Run
 
 _LOG_EVERY = 20
@@ -56,11 +56,17 @@ class Trainer:
         self.config = config
         self.pipeline = pipeline
         self.validate = validate
-        self.model = run.initial_model()
+        self.model = run.initial_model(config.precision)
         self.optimizer = make_optimizer(self.config.optimizer)
         self.optimizer.build(self.model.trainable_variables)
-        self.state = tf.train.Checkpoint(model=self.model, optimizer=self.optimizer)
+        # What is validated and saved as the run's model: the average of what is trained.
+        self.average = run.initial_model(precision="float32")
+        self.state = tf.train.Checkpoint(
+            model=self.average,
+            training=tf.train.Checkpoint(model=self.model, optimizer=self.optimizer),
+        )
         self._step = self._make_step()
+        self._last_validation: dict[str, float] = {}
 
     def train(self, report: Report) -> Progress:
         """Trains to the last step, a checkpoint after every validation.
@@ -79,21 +85,27 @@ class Trainer:
         for batch, position in self._batches(progress):
             before = time.monotonic()
             epoch, taken = position
-            progress = replace(progress, epoch=epoch, batch=taken, step=progress.step + 1)
+            # An error rate is kept with the weights that it was measured on, and no others.
+            progress = Progress(
+                step=progress.step + 1, epoch=epoch, batch=taken, seconds=progress.seconds
+            )
             self._take_step(batch, progress.step, window)
             seconds = progress.seconds + time.monotonic() - before
             progress = replace(progress, seconds=seconds)
-            report(progress.step, self.config.steps, **self._figures(window, progress))
-            last = progress.step == self.config.steps
-            if progress.step % _LOG_EVERY == 0 or last:
+            shown = {**self._figures(window, progress), **self._last_validation}
+            report(progress.step, self.config.steps, **shown)
+            due = progress.step % self.config.valid_every == 0
+            due = due or progress.step == self.config.steps
+            saved = due or self._is_checkpoint(progress.step)
+            # A resumed run starts a window of its own, so every checkpoint ends one.
+            if progress.step % _LOG_EVERY == 0 or saved:
                 self._log({"step": progress.step, **self._figures(window, progress)})
                 window = _Window([], started=time.monotonic())
-            if progress.step % self.config.valid_every == 0 or last:
+            if due:
                 progress = self._validate(progress)
                 window.started = time.monotonic()
-            elif not self._is_checkpoint(progress.step):
-                continue
-            self.run.checkpoints.save(self.state, progress)
+            if saved:
+                self.run.checkpoints.save(self.state, progress)
         return progress
 
     def _is_checkpoint(self, step: int) -> bool:
@@ -156,6 +168,12 @@ class Trainer:
             self.optimizer.apply_gradients(
                 zip(tape.gradient(loss, variables), variables, strict=True)
             )
+            update_average(
+                self.average.variables,
+                self.model.variables,
+                self.optimizer.iterations,
+                self.config.optimizer.average,
+            )
             return loss, infeasible
 
         return step  # type: ignore[no-any-return]
@@ -167,12 +185,12 @@ class Trainer:
             "audio_seconds_per_second": window.audio_seconds / elapsed,
             "epoch": progress.epoch,
             **({"infeasible": window.infeasible} if window.infeasible else {}),
-            **progress.validation,
         }
 
     def _validate(self, progress: Progress) -> Progress:
-        figures = self.validate(self.model)
+        figures = self.validate(self.average)
         self._log({"step": progress.step, **{f"valid_{k}": v for k, v in figures.items()}})
+        self._last_validation = figures
         return replace(progress, validation=figures)
 
     def _log(self, row: dict[str, float]) -> None:

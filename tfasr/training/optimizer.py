@@ -1,5 +1,6 @@
 """Adam with the Noam schedule."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import keras
@@ -51,3 +52,25 @@ def make_optimizer(config: OptimizerConfig) -> keras.optimizers.Optimizer:
     optimizer = keras.optimizers.AdamW(weight_decay=config.weight_decay, **settings)
     optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
     return optimizer
+
+
+def update_average(
+    averages: Sequence[tf.Variable],
+    variables: Sequence[tf.Variable],
+    step: tf.Tensor,
+    decay: float,
+) -> None:
+    """Moves averages towards the variables; faster at first, so that early weights fade.
+
+    Args:
+        averages: What is moved.
+        variables: What is averaged, in the same order.
+        step: Scalar integer, steps taken so far.
+        decay: Share that an average keeps in the long run, in [0, 1).
+
+    Source: Polyak & Juditsky (1992), with the decay min(decay, (1 + step) / (10 + step)).
+    """
+    now = tf.cast(step, tf.float32)
+    kept = tf.minimum(decay, (1 + now) / (10 + now))
+    for average, variable in zip(averages, variables, strict=True):
+        average.assign_add((1 - kept) * (variable - average))

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import tensorflow as tf
 
-from tfasr.artifacts.files import atomic_path, read_json, write_json, write_text
+from tfasr.artifacts.files import atomic_path, read_json, sha256_of, write_json, write_text
 from tfasr.configs.features import FbankConfig
 from tfasr.configs.loading import from_mapping, read_yaml, to_mapping, to_yaml
 from tfasr.configs.model import ModelConfig
-from tfasr.configs.training import TrainConfig
+from tfasr.configs.training import Precision, TrainConfig
 from tfasr.data.prepared import PreparedData
 from tfasr.features.extractor import FeatureExtractor, FeatureStatistics
 from tfasr.models.conformer import ConformerCTC, build_model
@@ -53,6 +53,10 @@ class Run:
         )
         if run.exists:
             run._refuse_other_settings(config)
+            if sha256_of(data.tokenizer) != sha256_of(run.folder / "tokenizer.model"):
+                raise ValueError(
+                    f"{data.folder}: its tokenizer must be that of {run.folder}; got another"
+                )
             return run
         front_end = {"fbank": asdict(data.fbank), "statistics": asdict(data.statistics)}
         write_json(run.folder / "features.json", front_end)
@@ -117,9 +121,9 @@ class Run:
         path = self.folder / "origin.json"
         return str(read_json(path)["model_hash"]) if path.is_file() else ""
 
-    def initial_model(self) -> ConformerCTC:
+    def initial_model(self, precision: Precision = "float32") -> ConformerCTC:
         """Builds the model with the weights of step 0, rebuilt from the seed."""
-        model = build_model(self.model_config, precision=self.config.precision)
+        model = build_model(self.model_config, precision=precision)
         initialize(Layout(model), self.config.seed)
         return model
 
