@@ -104,7 +104,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 2
     try:
         importlib.import_module(f"pipelines.{name}").run(config)
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, ModuleNotFoundError) as error:
         print(f"tfasr {name}: {' '.join(str(error).split())}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:

@@ -8,7 +8,7 @@ import tensorflow as tf
 
 from tfasr.artifacts.files import atomic_path, sha256_of, write_json
 from tfasr.configs.export import ExportConfig
-from tfasr.export.saved_model import Recogniser
+from tfasr.export.saved_model import Recogniser, Signatures, custom_operations
 from tfasr.models.layout import Layout, weights_hash
 from tfasr.study.ranking import Ranking
 from tfasr.training.run import Run
@@ -50,7 +50,9 @@ def export(config: ExportConfig) -> dict[str, Any]:
     recogniser = Recogniser(model, source.extractor, source.tokenizer.pieces, frozen)
     folder = config.out / str(version)
     with atomic_path(folder) as staged:
-        tf.saved_model.save(recogniser, str(staged), signatures=recogniser.signatures())
+        signatures = recogniser.signatures()
+        _require_stock_operations(signatures)
+        tf.saved_model.save(recogniser, str(staged), signatures=signatures)
         about["files"] = _files(staged)
         about["bytes"] = sum(file["bytes"] for file in about["files"].values())
         write_json(staged / "export.json", about)
@@ -71,6 +73,16 @@ def _frozen_blocks(
         ranking.require_model(model_hash, path)
     blocks = ranking.most_ambient(config.freeze.blocks)
     return blocks, {"ranking": str(path), "ranking_sha256": sha256_of(path)}
+
+
+def _require_stock_operations(signatures: Signatures) -> None:
+    for name, signature in signatures.items():
+        custom = custom_operations(signature.graph.as_graph_def())
+        if custom:
+            raise ValueError(
+                f"signature {name} must hold TensorFlow's own operations only; "
+                f"got {', '.join(custom)}"
+            )
 
 
 def _versions(model: Path) -> list[int]:

@@ -22,6 +22,7 @@ def run(config: TrainConfig) -> None:
     done = max(folder.checkpoints.steps(), default=0)
     if done >= config.steps:
         print(f"{config.run}: already trained to step {done}; a higher --steps prolongs it")
+        _write_finished(folder)
         return
     if done:
         print(f"{config.run}: goes on from step {done}")
@@ -29,13 +30,20 @@ def run(config: TrainConfig) -> None:
     progress = Trainer(folder, pipeline, config, _validation(config, folder, data)).train(
         ProgressLine("train")
     )
-    best = folder.checkpoints.best_step()
-    rate = folder.checkpoints.progress(best).validation["wer"]
-    write_json(config.run / "finished.json", {"step": progress.step, "best": best, "wer": rate})
+    best, rate = _write_finished(folder)
     print(
         f"{config.run}: trained {progress.step} steps in {progress.seconds / 60:.1f} min; "
         f"validation word error rate {100 * rate:.2f} % at step {best}"
     )
+
+
+def _write_finished(folder: Run) -> tuple[int, float]:
+    """Writes which checkpoint is best; also where a kill came just before it."""
+    best = folder.checkpoints.best_step()
+    rate = folder.checkpoints.progress(best).validation["wer"]
+    outcome = {"step": max(folder.checkpoints.steps()), "best": best, "wer": rate}
+    write_json(folder.folder / "finished.json", outcome)
+    return best, rate
 
 
 def _training_pipeline(config: TrainConfig, folder: Run, data: PreparedData) -> TrainingPipeline:

@@ -10,8 +10,8 @@ import tensorflow as tf
 from numpy.typing import NDArray
 
 from tfasr.artifacts.files import write_json_lines
+from tfasr.audio.corpora import open_corpus
 from tfasr.audio.decoding import write_wav
-from tfasr.audio.manifest import Manifest
 from tfasr.configs.corpora import ShardConfig, TokenizerConfig
 from tfasr.configs.data import BatchConfig
 from tfasr.configs.features import FbankConfig
@@ -102,7 +102,7 @@ def tiny_data(
     config = prepare_config(
         write_corpus(folder / "corpus", train=12, valid=6, test=6), folder / "data"
     )
-    Preparation(Manifest(config.source, RATE), config).run(lambda done, total: None)
+    Preparation(open_corpus(config), config).run(lambda done, total: None)
     return PreparedData(config.out)
 
 

@@ -385,6 +385,31 @@ def test_a_corpus_that_was_mended_in_between_is_read_again(config):
     assert ids == ["train-01", "train-02", "train-03", "train-04"]
 
 
+def test_tokens_are_of_the_text_that_is_there_at_last(config):
+    good = (config.source / "wav" / "valid-00.wav").read_bytes()
+    (config.source / "wav" / "valid-00.wav").write_bytes(b"")
+    with pytest.raises(ValueError, match="valid-00"):
+        prepare(config)
+    (config.source / "wav" / "valid-00.wav").write_bytes(good)
+    edit_line(config.source / "train.jsonl", 1, text="xyz")
+    tokenizer = Tokenizer(prepare(config).tokenizer)
+    assert tokenizer.decode(tokenizer.encode("xyz")) == "xyz"
+
+
+def test_no_shard_of_a_longer_corpus_is_left(config):
+    (config.source / "wav" / "valid-00.wav").write_bytes(b"")
+    with pytest.raises(ValueError, match="valid-00"):
+        prepare(config)
+    (config.source / "valid.jsonl").unlink()
+    lines = (config.source / "train.jsonl").read_text().splitlines()
+    (config.source / "train.jsonl").write_text("\n".join(lines[:4]))
+    prepare(config)
+    assert {name for name in files_of(config.out) if name.endswith(".tfrecord")} == {
+        "shards/train-00000.tfrecord",
+        "shards/test-00000.tfrecord",
+    }
+
+
 def test_a_segment_keeps_its_place_in_the_recording(config, tmp_path):
     edit_line(config.source / "test.jsonl", 1, offset=0.1, duration=0.3)
     data = prepare(config)

@@ -82,7 +82,7 @@ frozen_blocks = pytest.mark.parametrize("frozen", [(), (1,), (0, 1)])
 
 def test_the_model_babbles_so_that_texts_mean_something(texts):
     assert all(texts.values())
-    assert len(set(texts.values())) == 6
+    assert len(set(texts.values())) > 3
 
 
 @frozen_blocks
@@ -104,8 +104,7 @@ def test_features_are_those_of_training(models, tiny_data, tiny_run, waveforms):
     for batch in batches:
         own, lengths = padded([waveforms[name.decode()] for name in batch["id"].numpy()])
         answer = models[()].signatures["features"](waveforms=own, num_samples=lengths)
-        # TensorFlow optimises the graph of a SavedModel, which may move the last bit.
-        np.testing.assert_allclose(answer["features"], batch["features"], rtol=0, atol=5e-7)
+        np.testing.assert_array_equal(answer["features"], batch["features"])
         np.testing.assert_array_equal(answer["num_frames"], batch["num_frames"])
 
 

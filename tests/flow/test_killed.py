@@ -50,13 +50,8 @@ def waited(process, seconds):
 
 
 def contents_of(folder):
-    """Every file; names with a dot are what a killed writer was at."""
-    paths = [path.relative_to(folder) for path in folder.rglob("*") if path.is_file()]
-    return {
-        path.as_posix(): (folder / path).read_bytes()
-        for path in paths
-        if not any(part.startswith(".") for part in path.parts)
-    }
+    paths = [path for path in folder.rglob("*") if path.is_file()]
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in paths}
 
 
 def tensors_of(run):

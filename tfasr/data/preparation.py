@@ -25,6 +25,8 @@ from tfasr.text.tokenizer import Tokenizer, train_tokenizer
 
 # Bins that never vary, such as those above a telephone's band, are not blown up.
 _LEAST_DEVIATION = 1e-2
+# Names what an unfinished preparation was begun on.
+_LISTING = "listing.json"
 
 
 @dataclass(frozen=True)
@@ -39,10 +41,6 @@ class _Shard:
     @property
     def name(self) -> str:
         return f"{self.split}-{self.index:05d}"
-
-    @property
-    def fingerprint(self) -> str:
-        return hashlib.sha256(repr(list(self.utterances)).encode()).hexdigest()
 
 
 class Preparation:
@@ -103,14 +101,17 @@ class Preparation:
             (self.partial / "audio").mkdir(parents=True, exist_ok=True)
             write_json(self.partial / "settings.json", self.settings)
             utterances, skipped = self._usable_utterances()
+            self._forget_another_listing(utterances)
             tokenizer = self._tokenizer(utterances)
             self._write_shards(utterances, tokenizer, report)
             self._write_index(utterances, skipped)
         for sidecar in (self.partial / "shards").glob("*.json"):
             sidecar.unlink()
+        (self.partial / _LISTING).unlink(missing_ok=True)
         # What a killed process was writing.
         for half in list(self.partial.rglob(".*")):
-            shutil.rmtree(half)
+            if half.is_dir():
+                shutil.rmtree(half)
         self.partial.rename(self.config.out)
 
     def _usable_utterances(self) -> tuple[list[Utterance], list[str]]:
@@ -122,6 +123,18 @@ class Preparation:
         if not usable:
             raise ValueError(f"{self.config.source}: holds no usable utterance")
         return usable, skipped
+
+    def _forget_another_listing(self, utterances: Sequence[Utterance]) -> None:
+        """Throws away what was made before the corpus changed."""
+        listing = hashlib.sha256(repr(utterances).encode()).hexdigest()
+        marker = self.partial / _LISTING
+        if marker.is_file() and read_json(marker) == listing:
+            return
+        for name in ("shards", "audio"):
+            shutil.rmtree(self.partial / name, ignore_errors=True)
+        (self.partial / "audio").mkdir()
+        (self.partial / "tokenizer.model").unlink(missing_ok=True)
+        write_json(marker, listing)
 
     def _skip(self, problem: CorpusError) -> str:
         if self.config.shards.on_error == "error":
@@ -162,9 +175,11 @@ class Preparation:
                 yield _Shard(split, index, first, own[first : first + size])
 
     def _is_written(self, shard: _Shard) -> bool:
-        """Whether a shard of these very utterances is there."""
+        """Whether a shard is there, and is as `on_error` wants it."""
         sidecar = self._sidecar(shard)
-        return sidecar.is_file() and read_json(sidecar)["holds"] == shard.fingerprint
+        if not sidecar.is_file():
+            return False
+        return self.config.shards.on_error == "skip" or not read_json(sidecar)["skipped"]
 
     def _sidecar(self, shard: _Shard) -> Path:
         return self.partial / "shards" / f"{shard.name}.json"
@@ -207,7 +222,6 @@ class Preparation:
             "sha256": sha256_of(file),
         }
         sidecar = {
-            "holds": shard.fingerprint,
             "about": about,
             "rows": rows,
             "skipped": skipped,

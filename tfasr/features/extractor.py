@@ -63,8 +63,8 @@ class FeatureExtractor:
         shortfall = tf.maximum(self.fbank.frame_length - tf.shape(waveforms)[1], 0)
         waveforms = tf.pad(waveforms, [[0, 0], [0, shortfall]])
         mean = np.array(self.statistics.mean, np.float32)
-        deviation = np.array(self.statistics.deviation, np.float32)
-        features = (fbank(waveforms, self.fbank) - mean) / deviation
+        scale = (1 / np.array(self.statistics.deviation)).astype(np.float32)
+        features = (fbank(waveforms, self.fbank) - mean) * scale
         frames = num_frames(num_samples, self.fbank)
         real = tf.sequence_mask(frames, tf.shape(features)[1])[:, :, None]
         return tf.where(real, features, 0.0), frames

@@ -97,6 +97,7 @@ class FederatedTrainer:
         return progress
 
     def _resume(self, server: "Server") -> Progress:
+        self.run.checkpoints.remove_unfinished()
         steps, log = self.run.checkpoints.steps(), self.run.folder / LOG
         if steps:
             progress = self.run.checkpoints.restore(server.checkpoint, steps[-1])

@@ -71,6 +71,11 @@ class Checkpoints:
     def _error_rate(self, step: int) -> float:
         return self.progress(step).validation.get("wer", float("inf"))
 
+    def remove_unfinished(self) -> None:
+        """Removes what a killed process was writing."""
+        for half in self.folder.glob(".step-*"):
+            shutil.rmtree(half)
+
     def save(self, checkpoint: tf.train.Checkpoint, progress: Progress) -> None:
         """Writes a checkpoint, then removes those that need not be kept."""
         with atomic_path(self.path(progress.step)) as staged:

@@ -113,6 +113,7 @@ class Trainer:
         return bool(every) and step % every == 0
 
     def _resume(self) -> Progress:
+        self.run.checkpoints.remove_unfinished()
         steps = self.run.checkpoints.steps()
         progress = self.run.checkpoints.restore(self.state, steps[-1]) if steps else Progress()
         # What was logged after the checkpoint is about to be logged again.
