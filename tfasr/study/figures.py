@@ -38,6 +38,6 @@ def draw_blocks(ranking: Ranking, margin: float, path: Path) -> None:
     axes.set_ylabel("word error rate, %")
     axes.set_xticks(places)
     axes.set_ylim(bottom=0)
-    axes.legend(fontsize=8)
+    figure.legend(loc="outside upper center", ncols=2, fontsize=8)
     with atomic_path(path) as staged:
         figure.savefig(staged, dpi=150, format="png")
