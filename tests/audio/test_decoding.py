@@ -1,12 +1,13 @@
 import io
-import threading
+import struct
 
 import numpy as np
 import pytest
 import soundfile
 
-from tfasr.audio.decoding import decode_ahead, read_audio, read_audio_bytes, wav_bytes, write_wav
-from tfasr.audio.utterance import CorpusError, Utterance
+from tfasr.audio.decoding import open_recording, read_audio, read_audio_bytes, wav_bytes, write_wav
+from tfasr.audio.utterance import CorpusError
+from tfasr.configs.audio import AudioConfig
 
 
 def noise(length: int, seed: int = 0) -> np.ndarray:
@@ -18,14 +19,22 @@ def tone(frequency: float, rate: int, seconds: float = 1.0) -> np.ndarray:
     return np.rint(10000 * np.sin(2 * np.pi * frequency * time)).astype(np.int16)
 
 
-def encoded(samples: np.ndarray, kind: str = "WAV", subtype: str = "PCM_16", rate: int = 16000):
+def encoded(samples: np.ndarray, kind="WAV", subtype="PCM_16", rate=16000, **form) -> bytes:
     buffer = io.BytesIO()
-    soundfile.write(buffer, samples, rate, format=kind, subtype=subtype)
+    soundfile.write(buffer, samples, rate, format=kind, subtype=subtype, **form)
     return buffer.getvalue()
 
 
-def utterance(name: str) -> Utterance:
-    return Utterance(utterance_id=name, split="test", text="x", origin=name)
+def wav(tag: int, bits: int, data: bytes, *, channels: int = 1, rate: int = 16000) -> bytes:
+    """A WAV file by its specification: 1 is PCM, 3 floating point, 6 A-law, 7 mu-law."""
+    width = channels * bits // 8
+    form = struct.pack("<HHIIHH", tag, channels, rate, width * rate, width, bits)
+    body = b"WAVEfmt " + struct.pack("<I", 16) + form + b"data" + struct.pack("<I", len(data))
+    return b"RIFF" + struct.pack("<I", len(body) + len(data)) + body + data
+
+
+def steps_of_24_bits(*values: int) -> bytes:
+    return b"".join(value.to_bytes(3, "little", signed=True) for value in values)
 
 
 @pytest.mark.parametrize("kind", ["WAV", "FLAC", "AIFF"])
@@ -34,6 +43,51 @@ def test_16_bit_files_are_read_bit_exactly(kind):
     read = read_audio_bytes(encoded(samples, kind), "a", 16000)
     assert read.dtype == np.int16
     np.testing.assert_array_equal(read, samples)
+
+
+@pytest.mark.parametrize(
+    ("data", "expected"),
+    [
+        (wav(1, 8, bytes([0, 127, 128, 255])), [-32768, -256, 0, 32512]),
+        (wav(1, 16, struct.pack("<3h", -32768, 1, 32767)), [-32768, 1, 32767]),
+        # 1.5 and -1.5 lie between two steps; the last is half a step too high.
+        (wav(1, 24, steps_of_24_bits(-(2**23), 384, -384, 2**23 - 1)), [-32768, 2, -2, 32767]),
+        (
+            wav(1, 32, struct.pack("<4i", -(2**31), 98304, -98304, 2**31 - 1)),
+            [-32768, 2, -2, 32767],
+        ),
+        (wav(3, 32, struct.pack("<4f", 0.5, -0.25, 1.0, -2.0)), [16384, -8192, 32767, -32768]),
+        (wav(3, 64, struct.pack("<3d", 0.5, 0.6 / 32768, 1e9)), [16384, 1, 32767]),
+        # ITU-T G.711, tables 1a and 2a: the ends, zero and one between.
+        (wav(7, 8, b"\x00\x80\xff\x8f"), [-32124, 32124, 0, 16764]),
+        (wav(6, 8, b"\x2a\xaa\xd5\x55"), [-32256, 32256, 8, -8]),
+    ],
+    ids=["u8", "s16", "s24", "s32", "f32", "f64", "mu-law", "A-law"],
+)
+def test_wav_encodings_are_rounded_to_16_bits_and_clipped(data, expected):
+    assert read_audio_bytes(data, "a", 16000).tolist() == expected
+
+
+@pytest.mark.parametrize("bits", [16, 24])
+@pytest.mark.parametrize("channels", [1, 2])
+def test_flac_gives_the_samples_that_were_encoded(bits, channels):
+    samples = noise(300 * channels).reshape(300, channels).astype(np.int32) << 16
+    data = encoded(samples, "FLAC", f"PCM_{bits}")
+    expected = np.rint((samples >> 16).mean(axis=1))
+    np.testing.assert_array_equal(read_audio_bytes(data, "a", 16000), expected)
+
+
+@pytest.mark.parametrize("kind", ["OGG", "MP3"])
+@pytest.mark.parametrize("rate", [8000, 16000, 44100, 48000])
+@pytest.mark.parametrize("channels", [1, 2])
+def test_lossy_formats_keep_a_tone_in_its_place(kind, rate, channels):
+    both = np.stack([tone(1000, rate) / 32768] * channels, axis=1)
+    data = encoded(both, kind, None, rate, compression_level=0.0)
+    read = read_audio_bytes(data, "a", 16000)
+    assert len(read) == 16000
+    inside = slice(1600, -1600)  # the silence before and after smears
+    # Encoding at the best quality loses 3 % of the amplitude; a shift by a sample would be 39 %.
+    np.testing.assert_allclose(read[inside], tone(1000, 16000)[inside], atol=300)
 
 
 def test_a_file_is_read_like_its_bytes(tmp_path):
@@ -46,21 +100,6 @@ def test_channels_are_averaged_and_rounded_to_even():
     stereo = np.array([[1, 2], [3, 4], [32767, 32767], [-32768, 0]], np.int16)
     read = read_audio_bytes(encoded(stereo), "a", 16000)
     assert read.tolist() == [2, 4, 32767, -16384]  # 1.5 and 3.5 lie between
-
-
-def test_float_samples_are_scaled_and_clipped():
-    samples = np.array([0.5, -0.25, 1.0, 2.0, -2.0, 0.6 / 32768])
-    read = read_audio_bytes(encoded(samples, subtype="FLOAT"), "a", 16000)
-    assert read.tolist() == [16384, -8192, 32767, 32767, -32768, 1]
-
-
-def test_24_bit_samples_are_rounded():
-    read = read_audio_bytes(
-        encoded(np.array([256 * 65536, 384 * 256, -384 * 256], np.int32), subtype="PCM_24"),
-        "a",
-        16000,
-    )
-    assert read.tolist() == [256, 2, -2]  # 1.5 and -1.5 lie between
 
 
 @pytest.mark.parametrize("rate", [8000, 22050, 44100, 48000])
@@ -87,6 +126,41 @@ def test_resampled_peaks_are_clipped():
     assert np.abs(np.diff(read.astype(int))).max() < 65535  # a wrap would jump full scale
 
 
+def test_what_a_file_holds_counts_and_not_its_name(tmp_path):
+    data = encoded(noise(9000) // 4, "MP3", "MPEG_LAYER_III")
+    for name in ("a.mp3", "b.wav"):
+        (tmp_path / name).write_bytes(data)
+    read = read_audio(tmp_path / "b.wav", 16000)
+    np.testing.assert_array_equal(read, read_audio(tmp_path / "a.mp3", 16000))
+
+
+def test_text_with_the_name_of_a_recording_is_refused(tmp_path):
+    (tmp_path / "a.wav").write_text("not audio at all\n" * 9)
+    with pytest.raises(CorpusError, match=r"/a\.wav: must be audio that libsndfile reads"):
+        read_audio(tmp_path / "a.wav", 16000)
+
+
+def test_paths_may_hold_spaces_and_any_letters(tmp_path):
+    path = tmp_path / "größe 音 [1].wav"
+    path.write_bytes(encoded(noise(5)))
+    np.testing.assert_array_equal(read_audio(path, 16000), noise(5))
+
+
+def test_a_part_of_an_open_recording_is_read_without_what_is_before(tmp_path):
+    (tmp_path / "a.flac").write_bytes(encoded(noise(30000), "FLAC"))
+    with open_recording(tmp_path / "a.flac") as recording:
+        part = recording.read(start=20001, stop=20004)
+    np.testing.assert_array_equal(part, noise(30000)[20001:20004])
+
+
+def test_raw_samples_need_settings(tmp_path):
+    (tmp_path / "a.raw").write_bytes(b"\1\0\2\0")
+    with pytest.raises(CorpusError, match="must be audio"), open_recording(tmp_path / "a.raw"):
+        pass
+    with open_recording(tmp_path / "a.raw", AudioConfig()) as recording:
+        assert recording.read(stop=recording.num_samples).tolist() == [1, 2]
+
+
 def test_a_missing_file_is_named(tmp_path):
     with pytest.raises(CorpusError, match=r"^.*/none\.wav: no such file$"):
         read_audio(tmp_path / "none.wav", 16000)
@@ -106,7 +180,7 @@ def test_a_folder_is_no_recording(tmp_path):
         (encoded(noise(100))[:30], "^a: must be audio that libsndfile reads"),
         (encoded(noise(100))[:-100], "^a: must not be cut short; got 100 of the 200 bytes"),
         (encoded(noise(100), "AIFF")[:-100], "^a: must not be cut short"),
-        (encoded(noise(9000), "FLAC")[:-1], "^a: must be audio that libsndfile reads"),
+        (encoded(noise(9000), "FLAC")[:-1], "^a: must not be damaged or cut short; "),
         (encoded(np.array([0.0, np.nan]), subtype="FLOAT"), "^a: samples must be finite"),
         (encoded(np.array([0.0, np.inf]), subtype="DOUBLE"), "^a: samples must be finite"),
         (encoded(noise(9), rate=100), "^a: sample rate must be 1000 to 384000 Hz; got 100 Hz"),
@@ -121,7 +195,7 @@ def test_unusable_bytes_are_refused_in_one_line(data, rule):
 def test_a_damaged_flac_frame_is_refused():
     data = bytearray(encoded(noise(9000), "FLAC"))
     data[len(data) // 2] ^= 1
-    with pytest.raises(CorpusError, match=r"^a: must be audio that libsndfile reads"):
+    with pytest.raises(CorpusError, match=r"^a: must not be damaged or cut short; [^\n]+$"):
         read_audio_bytes(bytes(data), "a", 16000)
 
 
@@ -130,6 +204,29 @@ def test_a_header_that_claims_more_than_memory_holds_is_refused():
     data[21] |= 0x0F  # the highest bits of STREAMINFO's total samples
     with pytest.raises(CorpusError, match=r"^a: must "):
         read_audio_bytes(bytes(data), "a", 16000)
+
+
+def test_a_flac_without_its_length_is_refused():
+    data = bytearray(encoded(noise(9000), "FLAC"))
+    data[21] &= 0xF0  # the highest bits of STREAMINFO's total samples
+    data[22:26] = bytes(4)
+    with pytest.raises(CorpusError, match=r"^a: must say in its header how long it is; got no"):
+        read_audio_bytes(bytes(data), "a", 16000)
+
+
+def test_an_mp3_that_says_its_length_must_not_be_cut_short():
+    data = encoded(noise(48000) // 4, "MP3", "MPEG_LAYER_III")
+    with pytest.raises(CorpusError, match=r"^a: must not be cut short; got \d+ of the 48000"):
+        read_audio_bytes(data[: len(data) // 2], "a", 16000)
+
+
+@pytest.mark.parametrize("tag_bytes", [200, 20000])
+def test_an_mp3_behind_a_tag_must_not_be_cut_short_either(tag_bytes):
+    size = bytes([0, tag_bytes >> 14, tag_bytes >> 7 & 127, tag_bytes & 127])
+    data = b"ID3\x04\0\0" + size + bytes(tag_bytes) + encoded(noise(48000) // 4, "MP3", None)
+    assert len(read_audio_bytes(data, "a", 16000)) == 48000
+    with pytest.raises(CorpusError, match=r"^a: must not be cut short; got \d+ of the 48000"):
+        read_audio_bytes(data[:-4000], "a", 16000)
 
 
 def test_an_mp3_shorter_than_its_estimated_length_is_read():
@@ -169,37 +266,3 @@ def test_wav_bytes_are_a_44_byte_header_and_16_bit_samples():
 def test_wav_bytes_of_float_samples_are_refused():
     with pytest.raises(ValueError, match="samples must be int16; got dtype=float64"):
         wav_bytes(np.zeros(3), 8000)
-
-
-def test_decoding_ahead_keeps_the_order_and_gives_errors_as_values():
-    def decode(entry: Utterance) -> np.ndarray:
-        if entry.utterance_id == "3":
-            raise CorpusError("3: broken")
-        return np.array([int(entry.utterance_id)], np.int16)
-
-    found = list(decode_ahead(decode, [utterance(str(i)) for i in range(100)]))
-    assert str(found.pop(3)) == "3: broken"
-    assert np.concatenate(found).tolist() == [i for i in range(100) if i != 3]
-
-
-def test_decoding_ahead_does_not_run_through_the_whole_corpus():
-    drawn: list[int] = []
-
-    def entries():
-        for i in range(10**6):
-            drawn.append(i)
-            yield utterance(str(i))
-
-    results = decode_ahead(lambda entry: np.zeros(1, np.int16), entries())
-    next(results)
-    results.close()
-    assert len(drawn) < 10**5
-    assert all("ThreadPool" not in thread.name for thread in threading.enumerate())
-
-
-def test_an_error_that_is_no_corpus_error_is_not_hidden():
-    def decode(entry: Utterance) -> np.ndarray:
-        raise KeyError(entry.utterance_id)
-
-    with pytest.raises(KeyError):
-        next(decode_ahead(decode, [utterance("1")]))

@@ -4,30 +4,44 @@ import io
 import math
 import os
 import re
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import scipy.signal
 import soundfile
 from numpy.typing import NDArray
 
-from tfasr.audio.utterance import CorpusError, Utterance
+from tfasr.audio.utterance import CorpusError
+from tfasr.configs.audio import AudioConfig, Channel
 
 FULL_SCALE = 32768  # What libsndfile calls 1.0, in steps of 16 bits.
 LOWEST_RATE = 1000  # In hertz. A header that claims less, or more than the highest, is damaged.
 HIGHEST_RATE = 384000
 # Writers that can't seek back leave about 2 or 4 GiB in the header in place of the size.
 UNKNOWN_SIZE = 0x7FFF_0000
+UNKNOWN_LENGTH = 0x7FFF_FFFF_FFFF_FFFF  # What libsndfile makes of a FLAC header without one.
 BLOCK = 1 << 20  # Samples that are read at once.
+# Some encoders count the frame that holds the length, and some the padding of the last one.
+MP3_SLACK = 2 * 1152
+RAW_SUFFIXES = (".raw", ".pcm")
+# libsndfile's name, and the bytes of one sample.
+RAW_ENCODINGS = {
+    "s16": ("PCM_16", 2),
+    "s24": ("PCM_24", 3),
+    "s32": ("PCM_32", 4),
+    "f32": ("FLOAT", 4),
+    "ulaw": ("ULAW", 1),
+    "alaw": ("ALAW", 1),
+}
 
 Samples = NDArray[np.int16] | NDArray[np.float64]
 
 
 def read_audio(path: Path, sample_rate: int) -> NDArray[np.int16]:
-    """Reads a recording of any format libsndfile knows.
+    """Reads a whole recording of any format libsndfile knows.
 
     Channels are averaged. 16-bit mono at `sample_rate` comes out as it stands in the file;
     other rates are resampled behind an anti-aliasing filter. An MP3 of variable bit rate needs
@@ -44,14 +58,8 @@ def read_audio(path: Path, sample_rate: int) -> NDArray[np.int16]:
         CorpusError: The file is missing, empty, damaged or cut short, or its samples are not
             finite.
     """
-    try:
-        with path.open("rb") as handle:
-            size = os.fstat(handle.fileno()).st_size
-            return _read(handle.fileno(), size, str(path), sample_rate)
-    except FileNotFoundError:
-        raise CorpusError(f"{path}: no such file") from None
-    except OSError as error:
-        raise CorpusError(f"{path}: must be a file that can be read; {error.strerror}") from None
+    with open_recording(path) as recording:
+        return to_rate(recording.read(stop=recording.num_samples), recording.rate, sample_rate)
 
 
 def read_audio_bytes(data: bytes, name: str, sample_rate: int) -> NDArray[np.int16]:
@@ -68,7 +76,8 @@ def read_audio_bytes(data: bytes, name: str, sample_rate: int) -> NDArray[np.int
     Raises:
         CorpusError: As for `read_audio`.
     """
-    return _read(_Bytes(data), len(data), name, sample_rate)
+    with open_recording_bytes(data, name) as recording:
+        return to_rate(recording.read(stop=recording.num_samples), recording.rate, sample_rate)
 
 
 class _Bytes(io.BytesIO):
@@ -80,54 +89,227 @@ class _Bytes(io.BytesIO):
         return super().seek(offset, whence)
 
 
-def _read(file: int | _Bytes, size: int, name: str, sample_rate: int) -> NDArray[np.int16]:
+class Recording:
+    """An open recording: what its header says, and its samples on demand.
+
+    Args:
+        sound: The open file.
+        name: What messages call it.
+        is_counted: Whether its length is known; an MP3's may be libsndfile's estimate.
+
+    Raises:
+        CorpusError: The header belongs to no whole recording with samples in it.
+    """
+
+    def __init__(self, sound: soundfile.SoundFile, name: str, *, is_counted: bool) -> None:
+        self.name = name
+        self.rate = int(sound.samplerate)
+        self.num_samples = int(sound.frames)
+        self.is_counted = is_counted
+        self._sound = sound
+        self._check_header()
+
+    @property
+    def seconds(self) -> float:
+        """How long it is."""
+        return self.num_samples / self.rate
+
+    def read(self, *, start: int = 0, stop: int, channel: Channel = "mix") -> Samples:
+        """Reads a part at the recording's own rate, without decoding what is before it.
+
+        Args:
+            start: Its first sample.
+            stop: The sample after its last, at most `num_samples`.
+            channel: What is taken of several channels.
+
+        Returns:
+            [T] in steps of 16 bits: int16 as it stands in the file, or float64. T is
+            `stop - start`, or less where `is_counted` is False.
+
+        Raises:
+            CorpusError: The recording is damaged or cut short, lacks the channel, or its
+                samples are not finite.
+        """
+        try:
+            blocks: list[Any] = [self._mono(block, channel) for block in self._blocks(start, stop)]
+        except soundfile.LibsndfileError as error:
+            raise CorpusError(
+                f"{self.name}: must not be damaged or cut short; {_reason(error)}"
+            ) from None
+        num_read = sum(map(len, blocks))
+        slack = MP3_SLACK if self._sound.subtype.startswith("MPEG") else 0
+        if not num_read or (self.is_counted and num_read + slack < stop - start):
+            raise CorpusError(
+                f"{self.name}: must not be cut short; got {start + num_read} of the "
+                f"{self.num_samples} samples in its header"
+            )
+        samples: Samples = np.concatenate(blocks)
+        return samples
+
+    def _blocks(self, start: int, stop: int) -> Iterator[Samples]:
+        """Yields [T, channels]; all at once might be more than there is memory for."""
+        if start:
+            self._sound.seek(start)
+        kind = "int16" if self._sound.subtype == "PCM_16" else "float64"
+        while start < stop:
+            block = self._sound.read(min(BLOCK, stop - start), dtype=kind, always_2d=True)
+            if not len(block):
+                return
+            yield block
+            start += len(block)
+
+    def _mono(self, block: Samples, channel: Channel) -> Samples:
+        if channel == "right" and block.shape[1] < 2:
+            raise CorpusError(
+                f"{self.name}: must have a right channel; got one channel "
+                "(--audio.channel mix or left takes it)"
+            )
+        if channel != "mix":
+            column = 0 if channel == "left" else 1
+            block = block[:, column : column + 1]
+        if not np.all(np.isfinite(block)):
+            raise CorpusError(f"{self.name}: samples must be finite; got NaN or infinity")
+        if block.dtype != np.int16:
+            block = np.multiply(block, FULL_SCALE, dtype=np.float64)
+        mono: Samples = block[:, 0]
+        if block.shape[1] > 1:
+            mono = block.mean(axis=1, dtype=np.float64)
+        return mono
+
+    def _check_header(self) -> None:
+        # libsndfile shortens the WAV or AIFF it finds cut, and says so only in its log.
+        log = self._sound.extra_info
+        size = re.search(r"^ ?(?:data|SSND) *: (\d+) \(should be (\d+)\)", log, re.M)
+        if size and int(size[2]) < int(size[1]) < UNKNOWN_SIZE:
+            raise CorpusError(
+                f"{self.name}: must not be cut short; got {size[2]} of the {size[1]} bytes in "
+                "its header"
+            )
+        if not self.num_samples:
+            raise CorpusError(f"{self.name}: must hold at least one sample; got 0")
+        if self.num_samples == UNKNOWN_LENGTH:
+            raise CorpusError(
+                f"{self.name}: must say in its header how long it is; got no length "
+                "(an encoder that writes to a pipe leaves it out: encode to a file)"
+            )
+        if not LOWEST_RATE <= self.rate <= HIGHEST_RATE:
+            raise CorpusError(
+                f"{self.name}: sample rate must be {LOWEST_RATE} to {HIGHEST_RATE} Hz; "
+                f"got {self.rate} Hz"
+            )
+
+
+@contextmanager
+def open_recording(path: Path, raw: AudioConfig | None = None) -> Iterator[Recording]:
+    """Opens a file of any format libsndfile knows, whatever its name ends with.
+
+    Args:
+        path: The file.
+        raw: What `.raw` and `.pcm` files hold; without, they need a header like all others.
+
+    Yields:
+        The recording.
+
+    Raises:
+        CorpusError: There is no such recording, or its header belongs to no whole one.
+    """
+    try:
+        # Unbuffered: libsndfile starts where the descriptor stands.
+        file = path.open("rb", buffering=0)
+    except FileNotFoundError:
+        raise CorpusError(f"{path}: no such file") from None
+    except OSError as error:
+        raise CorpusError(f"{path}: must be a file that can be read; {error.strerror}") from None
+    with file:
+        handle = file.fileno()
+        size = os.fstat(handle).st_size
+        is_raw = raw is not None and path.suffix.lower() in RAW_SUFFIXES
+        form = _raw_form(path, size, raw) if raw is not None and is_raw else {}
+        with _opened(handle, str(path), size, form) as sound:
+            is_counted = _is_counted(sound, lambda start, count: os.pread(handle, count, start))
+            yield Recording(sound, str(path), is_counted=is_counted)
+
+
+@contextmanager
+def open_recording_bytes(data: bytes, name: str) -> Iterator[Recording]:
+    """Opens a recording that is in memory, like `open_recording`.
+
+    Args:
+        data: The whole file.
+        name: What messages call it.
+
+    Yields:
+        The recording.
+
+    Raises:
+        CorpusError: As for `open_recording`.
+    """
+    with _opened(_Bytes(data), name, len(data), {}) as sound:
+        is_counted = _is_counted(sound, lambda start, count: data[start : start + count])
+        yield Recording(sound, name, is_counted=is_counted)
+
+
+@contextmanager
+def _opened(
+    file: int | _Bytes, name: str, size: int, form: dict[str, Any]
+) -> Iterator[soundfile.SoundFile]:
     if not size:
         raise CorpusError(f"{name}: must not be empty; got 0 bytes")
     try:
-        samples, rate = _decode(file, name)
+        with soundfile.SoundFile(file, closefd=False, **form) as sound:
+            yield sound
     except soundfile.LibsndfileError as error:
-        reason = " ".join(error.error_string.split())
-        raise CorpusError(f"{name}: must be audio that libsndfile reads; {reason}") from None
-    if not len(samples):
-        raise CorpusError(f"{name}: must hold at least one sample; got 0")
-    if not LOWEST_RATE <= rate <= HIGHEST_RATE:
         raise CorpusError(
-            f"{name}: sample rate must be {LOWEST_RATE} to {HIGHEST_RATE} Hz; got {rate} Hz"
-        )
-    if not np.all(np.isfinite(samples)):
-        raise CorpusError(f"{name}: samples must be finite; got NaN or infinity")
-    if samples.dtype == np.int16 and samples.shape[1] == 1 and rate == sample_rate:
-        return np.ascontiguousarray(samples[:, 0])
-    scale = 1 if samples.dtype == np.int16 else FULL_SCALE
-    return _to_int16(_resampled(samples.mean(axis=1, dtype=np.float64) * scale, rate, sample_rate))
+            f"{name}: must be audio that libsndfile reads; {_reason(error)}"
+        ) from None
 
 
-def _decode(file: int | _Bytes, name: str) -> tuple[Samples, int]:
-    """Gives int16 or float64 [T, channels] and the rate in hertz."""
-    with soundfile.SoundFile(file, closefd=False) as sound:
-        kind = "int16" if sound.subtype == "PCM_16" else "float64"
-        blocks = [sound.read(BLOCK, dtype=kind, always_2d=True)]
-        # Not all at once: a damaged header may claim more than there is memory for.
-        while len(blocks[-1]) == BLOCK:
-            blocks.append(sound.read(BLOCK, dtype=kind, always_2d=True))
-        samples = np.concatenate(blocks)
-        _refuse_cut_short(sound, len(samples), name)
-        return samples, sound.samplerate
+def _reason(error: soundfile.LibsndfileError) -> str:
+    return " ".join(error.error_string.split())
 
 
-def _refuse_cut_short(sound: soundfile.SoundFile, num_read: int, name: str) -> None:
-    # libsndfile shortens the WAV or AIFF it finds cut, and says so only in its log.
-    size = re.search(r"^ ?(?:data|SSND) *: (\d+) \(should be (\d+)\)", sound.extra_info, re.M)
-    if size and int(size[2]) < int(size[1]) < UNKNOWN_SIZE:
+def _raw_form(path: Path, size: int, raw: AudioConfig) -> dict[str, Any]:
+    subtype, width = RAW_ENCODINGS[raw.raw_encoding]
+    if size % (width * raw.raw_channels):
         raise CorpusError(
-            f"{name}: must not be cut short; got {size[2]} of the {size[1]} bytes in its header"
+            f"{path}: size must be a multiple of {width * raw.raw_channels} bytes, by "
+            f"--audio.raw_encoding {raw.raw_encoding} and --audio.raw_channels "
+            f"{raw.raw_channels}; got {size} bytes"
         )
-    # The length of an MP3 is an estimate unless its header has it.
-    if num_read < sound.frames and not sound.subtype.startswith("MPEG"):
-        raise CorpusError(
-            f"{name}: must not be cut short; got {num_read} of the {sound.frames} samples "
-            "in its header"
+    return {
+        "format": "RAW",
+        "subtype": subtype,
+        "endian": "LITTLE",
+        "samplerate": raw.raw_rate,
+        "channels": raw.raw_channels,
+    }
+
+
+def _is_counted(sound: soundfile.SoundFile, part: Callable[[int, int], bytes]) -> bool:
+    """Whether the length is no estimate; `part` gives so many bytes from a position on."""
+    if not sound.subtype.startswith("MPEG"):
+        return True
+    head, start = part(0, 10), 0
+    if head.startswith(b"ID3"):
+        # The size of the tag has seven bits a byte.
+        start = 10 + sum(
+            (byte & 0x7F) << shift for byte, shift in zip(head[6:], (21, 14, 7, 0), strict=True)
         )
+    first_frame = part(start, 1024)
+    return b"Xing" in first_frame or b"Info" in first_frame
+
+
+def to_rate(samples: Samples, rate: int, sample_rate: int) -> NDArray[np.int16]:
+    """Resamples where it must, and rounds to the nearest of 16 bits, clipped.
+
+    Args:
+        samples: [T] in steps of 16 bits.
+        rate: Their rate, in hertz.
+        sample_rate: Of the result, in hertz.
+    """
+    if samples.dtype == np.int16 and rate == sample_rate:
+        return samples.astype(np.int16, copy=False)
+    return _to_int16(_resampled(samples.astype(np.float64, copy=False), rate, sample_rate))
 
 
 def _resampled(samples: NDArray[np.float64], rate: int, sample_rate: int) -> NDArray[np.float64]:
@@ -143,36 +325,6 @@ def _resampled(samples: NDArray[np.float64], rate: int, sample_rate: int) -> NDA
 def _to_int16(samples: NDArray[np.float64]) -> NDArray[np.int16]:
     limits = np.iinfo(np.int16)
     return np.clip(np.rint(samples), limits.min, limits.max).astype(np.int16)
-
-
-def decode_ahead(
-    decode: Callable[[Utterance], NDArray[np.int16]], utterances: Iterable[Utterance]
-) -> Iterator[NDArray[np.int16] | CorpusError]:
-    """Decodes utterances on all cores, a few ahead of the one that is asked for.
-
-    Args:
-        decode: Gives an utterance's audio or raises a `CorpusError`; runs in threads.
-        utterances: What to decode.
-
-    Yields:
-        In the order of `utterances`, the audio or the error.
-    """
-
-    def attempt(utterance: Utterance) -> NDArray[np.int16] | CorpusError:
-        try:
-            return decode(utterance)
-        except CorpusError as error:
-            return error
-
-    threads = os.cpu_count() or 1
-    pending: deque[Future[NDArray[np.int16] | CorpusError]] = deque()
-    with ThreadPoolExecutor(threads) as pool:
-        for utterance in utterances:
-            pending.append(pool.submit(attempt, utterance))
-            if len(pending) > 4 * threads:
-                yield pending.popleft().result()
-        while pending:
-            yield pending.popleft().result()
 
 
 def wav_bytes(samples: NDArray[np.int16], sample_rate: int) -> bytes:

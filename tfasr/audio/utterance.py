@@ -39,6 +39,19 @@ class Utterance:
     origin: str = ""
 
 
+@dataclass(frozen=True, kw_only=True)
+class Segment(Utterance):
+    """An utterance that is a part of its recording.
+
+    Args:
+        offset: Where it starts, in seconds.
+        duration: How long it is, in seconds.
+    """
+
+    offset: float
+    duration: float
+
+
 class Corpus(Protocol):
     """A corpus lists its utterances cheaply, and reads or makes their audio on demand."""
 
