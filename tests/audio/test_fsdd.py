@@ -7,6 +7,7 @@ import pytest
 import soundfile
 
 from tfasr.audio.fsdd import Fsdd
+from tfasr.audio.reading import AudioReader
 from tfasr.audio.utterance import CorpusError
 from tfasr.configs.corpora import FsddConfig
 
@@ -38,7 +39,7 @@ def config(**changes) -> FsddConfig:
 
 
 def corpus_in(source: Path, sample_rate: int = 8000, **changes) -> Fsdd:
-    return Fsdd(config(**changes), source, sample_rate)
+    return Fsdd(config(**changes), source, AudioReader(sample_rate=sample_rate))
 
 
 def values_of(audio: np.ndarray) -> list[int]:
@@ -253,7 +254,8 @@ def test_a_split_without_strings_overlaps_nothing():
 
 @pytest.mark.skipif(not SHARED.is_dir(), reason="needs ../shared/data/fsdd")
 def test_recorded_strings_are_their_recordings_and_pauses():
-    corpus = Fsdd(FsddConfig(train_strings=50, valid_strings=20), SHARED, 8000)
+    config = FsddConfig(train_strings=50, valid_strings=20)
+    corpus = Fsdd(config, SHARED, AudioReader(sample_rate=8000))
     listed, errors = corpus.utterances()
     assert not errors
     # The takes 0 to 4 are not in this folder.

@@ -5,8 +5,8 @@ import pytest
 import soundfile
 
 from tfasr.audio.librispeech import LibriSpeech
+from tfasr.audio.reading import AudioReader
 from tfasr.audio.utterance import CorpusError
-from tfasr.configs.corpora import LibriSpeechConfig
 
 SHARED = Path(__file__).parents[2].parent / "shared" / "data" / "LibriSpeech"
 
@@ -24,15 +24,18 @@ def add_chapter(source: Path, subset: str, speaker: str, texts: dict[str, str]) 
     return folder
 
 
-def corpus(source: Path, sample_rate: int = 16000, **changes) -> LibriSpeech:
-    settings = {"train": ("train",), "test": ("test",), "valid_share": 0.0, **changes}
-    return LibriSpeech(LibriSpeechConfig(**settings), source, sample_rate)
+def corpus(source: Path, *subsets: str, sample_rate: int = 16000) -> LibriSpeech:
+    return LibriSpeech(subsets, source, AudioReader(sample_rate=sample_rate))
 
 
 def small(source: Path) -> Path:
     add_chapter(source, "train", "20", {"0000": "HELLO  WORLD", "0001": "AGAIN"})
     add_chapter(source, "test", "30", {"0000": "BYE"})
     return source
+
+
+def subsets_of(utterances) -> list[tuple[str, str]]:
+    return [(entry.domain, entry.split) for entry in utterances]
 
 
 def test_an_utterance_says_where_it_comes_from(tmp_path):
@@ -126,9 +129,46 @@ def test_a_recording_with_two_transcripts_keeps_the_first(tmp_path):
     assert "20-7.trans.txt:3: an id must be given once" in str(error)
 
 
+def test_the_name_of_a_subset_tells_its_split(tmp_path):
+    names = [
+        *("train-clean-100", "train-clean-360", "train-other-500"),
+        *("dev-clean", "dev-other", "test-clean", "test-other"),
+    ]
+    for speaker, name in enumerate(names):
+        add_chapter(tmp_path, name, str(speaker), {"0000": "A"})
+    listed, _ = corpus(tmp_path).utterances()
+    splits = ["train"] * 3 + ["valid"] * 2 + ["test"] * 2
+    assert subsets_of(listed) == list(zip(names, splits, strict=True))
+
+
+def test_subsets_that_are_named_are_taken_alone(tmp_path):
+    for speaker, name in enumerate(("train-a", "train-b", "dev-a", "test-a")):
+        add_chapter(tmp_path, name, str(speaker), {"0000": "A"})
+    listed, _ = corpus(tmp_path, "test-a", "train-b").utterances()
+    assert subsets_of(listed) == [("train-b", "train"), ("test-a", "test")]
+
+
+def test_a_folder_without_chapters_is_no_subset(tmp_path):
+    (small(tmp_path) / "notes" / "old").mkdir(parents=True)
+    listed, _ = corpus(tmp_path).utterances()
+    assert {entry.domain for entry in listed} == {"train", "test"}
+
+
+def test_a_subset_whose_name_tells_nothing_is_named(tmp_path):
+    add_chapter(small(tmp_path), "mine", "40", {"0000": "A"})
+    with pytest.raises(ValueError, match=r"must tell what it is for, .*; got mine "):
+        corpus(tmp_path).utterances()
+    assert len(corpus(tmp_path, "train").utterances()[0]) == 2
+
+
 def test_a_missing_subset_is_named_with_those_that_exist(tmp_path):
-    with pytest.raises(ValueError, match=r"which has test, train; got dev-clean"):
-        corpus(small(tmp_path), valid=("dev-clean",)).utterances()
+    with pytest.raises(ValueError, match=r"has test, train, and subsets=dev-clean$"):
+        corpus(small(tmp_path), "train", "dev-clean").utterances()
+
+
+def test_a_source_that_is_itself_a_subset_is_refused(tmp_path):
+    with pytest.raises(ValueError, match=r"SPEAKER/CHAPTER/\*\.flac .*train, which has none$"):
+        corpus(small(tmp_path) / "train").utterances()
 
 
 def test_a_missing_source_is_named(tmp_path):
@@ -136,63 +176,13 @@ def test_a_missing_source_is_named(tmp_path):
         corpus(tmp_path / "none").utterances()
 
 
-def ten_speakers(source: Path) -> Path:
-    for speaker in range(10):
-        add_chapter(source, "train", str(speaker), {"0000": "A", "0001": "B"})
-    add_chapter(source, "test", "30", {"0000": "C"})
-    return source
-
-
-def test_the_share_of_speakers_is_set_aside_with_all_their_utterances(tmp_path):
-    listed, _ = corpus(ten_speakers(tmp_path), valid_share=0.3).utterances()
-    speakers = {
-        split: {e.speaker for e in listed if e.split == split} for split in ("train", "valid")
-    }
-    assert len(speakers["valid"]) == 3
-    assert not speakers["train"] & speakers["valid"]
-    assert sum(entry.split == "valid" for entry in listed) == 6
-
-
-def test_the_smallest_share_sets_one_speaker_aside(tmp_path):
-    listed, _ = corpus(ten_speakers(tmp_path), valid_share=0.001).utterances()
-    assert sum(entry.split == "valid" for entry in listed) == 2
-
-
-def test_the_seed_chooses_the_speakers_and_repeats_its_choice(tmp_path):
-    ten_speakers(tmp_path)
-
-    def aside(seed: int) -> set[str]:
-        listed, _ = corpus(tmp_path, valid_share=0.3, seed=seed).utterances()
-        return {entry.speaker for entry in listed if entry.split == "valid"}
-
-    assert aside(1) == aside(1)
-    assert len({frozenset(aside(seed)) for seed in range(5)}) > 1
-
-
-def test_validation_subsets_leave_the_training_speakers_alone(tmp_path):
-    ten_speakers(tmp_path)
-    add_chapter(tmp_path, "dev", "40", {"0000": "D"})
-    listed, _ = corpus(tmp_path, valid=("dev",), valid_share=0.3).utterances()
-    assert [entry.utterance_id for entry in listed if entry.split == "valid"] == ["40-7-0000"]
-
-
-def test_a_share_that_leaves_no_training_speaker_is_refused(tmp_path):
-    with pytest.raises(ValueError, match=r"got valid_share=0\.05 of 1 speakers"):
-        corpus(small(tmp_path), valid_share=0.05).utterances()
-
-
-def test_a_subset_in_two_splits_is_refused():
-    with pytest.raises(ValueError, match="a subset must be given once, in one split"):
-        LibriSpeechConfig(train=("a",), test=("a",))
-
-
 @pytest.mark.skipif(not SHARED.is_dir(), reason="needs ../shared/data/LibriSpeech")
 def test_recorded_librispeech_has_150_readers_and_40_test_utterances():
-    reader = LibriSpeech(LibriSpeechConfig(), SHARED, 16000)
+    reader = corpus(SHARED)
     listed, errors = reader.utterances()
     counts = {s: sum(entry.split == s for entry in listed) for s in ("train", "valid", "test")}
     assert not errors
-    assert counts == {"train": 142, "valid": 8, "test": 40}  # 5 % of 150 is 7.5, to even
+    assert counts == {"train": 150, "valid": 0, "test": 40}
     audio = next(reader.samples(listed))
     expected, _ = soundfile.read(listed[0].audio_filepath, dtype="int16")
     np.testing.assert_array_equal(audio, expected)

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from tfasr.audio.decoding import decode_ahead, read_audio
+from tfasr.audio.reading import AudioReader, decode_ahead
 from tfasr.audio.utterance import CorpusError, Split, Utterance
 from tfasr.configs.corpora import FsddConfig
 from tfasr.configs.seeds import counted_generator
@@ -31,13 +31,13 @@ class Fsdd:
     Args:
         config: What strings to make of the recordings.
         source: The folder of recordings, or the one above it.
-        sample_rate: Of the samples, in hertz; the recordings have 8,000.
+        reader: Reads the recordings, which have 8,000 Hz.
     """
 
-    def __init__(self, config: FsddConfig, source: Path, sample_rate: int) -> None:
+    def __init__(self, config: FsddConfig, source: Path, reader: AudioReader) -> None:
         self.config = config
         self.source = source
-        self.sample_rate = sample_rate
+        self.reader = reader
         self._decoded: dict[Path, NDArray[np.int16]] = {}
 
     def utterances(self) -> tuple[list[Utterance], list[CorpusError]]:
@@ -96,7 +96,7 @@ class Fsdd:
         digits = [list(takes)[choice] for choice in generator.integers(len(takes), size=length)]
         recordings = [takes[digit][generator.integers(len(takes[digit]))] for digit in digits]
         seconds = generator.uniform(config.min_silence, config.max_silence, size=length + 1)
-        return digits, recordings, [round(pause * self.sample_rate) for pause in seconds]
+        return digits, recordings, [round(pause * self.reader.sample_rate) for pause in seconds]
 
     def _join(self, utterance: Utterance) -> NDArray[np.int16]:
         recordings, pauses = self.parts(utterance)
@@ -107,7 +107,7 @@ class Fsdd:
 
     def _decode(self, path: Path) -> NDArray[np.int16]:
         if path not in self._decoded:
-            self._decoded[path] = read_audio(path, self.sample_rate)
+            self._decoded[path] = self.reader.read(path)
         return self._decoded[path]
 
     @cached_property

@@ -1,102 +1,71 @@
 """LibriSpeech, and any corpus in its folder layout."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from tfasr.audio.decoding import decode_ahead, read_audio
 from tfasr.audio.listing import text_lines, with_usable_ids
-from tfasr.audio.utterance import CorpusError, Split, Utterance
-from tfasr.configs.corpora import LibriSpeechConfig
-from tfasr.configs.seeds import counted_generator
+from tfasr.audio.reading import AudioReader, decode_ahead
+from tfasr.audio.subsets import split_of_subset
+from tfasr.audio.utterance import SPLITS, CorpusError, Split, Utterance
 
 
 class LibriSpeech:
     """Reads `SUBSET/SPEAKER/CHAPTER/SPEAKER-CHAPTER-NNNN.flac` and the transcripts beside them.
 
-    The domain of an utterance is its subset.
+    The domain of an utterance is its subset, whose name also says its split: train-clean-100
+    trains, dev-clean validates, test-clean tests.
 
     Args:
-        config: Which subsets make up each split.
+        subsets: Which to take; empty means every folder that has chapters with recordings.
         source: The folder that holds the subsets.
-        sample_rate: Of the samples, in hertz.
+        reader: Reads the recordings.
     """
 
-    def __init__(self, config: LibriSpeechConfig, source: Path, sample_rate: int) -> None:
-        self.config = config
+    def __init__(self, subsets: tuple[str, ...], source: Path, reader: AudioReader) -> None:
+        self.subsets = subsets
         self.source = source
-        self.sample_rate = sample_rate
+        self.reader = reader
 
     def utterances(self) -> tuple[list[Utterance], list[CorpusError]]:
         """Lists training, validation and test utterances, and what is wrong with the rest.
 
         Raises:
-            ValueError: A subset is missing, or no speaker is left to train on.
+            ValueError: A subset is missing, or its name does not tell its split.
         """
-        self._require_subsets()
         entries = [
-            *self._entries("train", self.config.train),
-            *self._entries("valid", self.config.valid),
-            *self._entries("test", self.config.test),
+            entry
+            for subset, split in self._splits().items()
+            for speaker in _folders(self.source / subset)
+            for chapter in _folders(speaker)
+            for entry in _chapter(chapter, split)
         ]
         errors = [entry for entry in entries if isinstance(entry, CorpusError)]
         listed, id_errors = with_usable_ids(
             entry for entry in entries if isinstance(entry, Utterance)
         )
-        if not self.config.valid:
-            listed = self._with_speakers_set_aside(listed)
         return listed, errors + id_errors
 
     def samples(self, utterances: Sequence[Utterance]) -> Iterator[NDArray[np.int16] | CorpusError]:
-        return decode_ahead(self._decode, utterances)
+        return decode_ahead(self.reader.read_utterance, utterances)
 
-    def _decode(self, utterance: Utterance) -> NDArray[np.int16]:
-        if utterance.audio_filepath is None:
-            raise CorpusError(f"{utterance.origin}: must have an audio_filepath; got none")
-        return read_audio(utterance.audio_filepath, self.sample_rate)
-
-    def _require_subsets(self) -> None:
+    def _splits(self) -> dict[str, Split]:
+        """The split of each subset that is taken, in the order of the splits."""
         source = self.source
         if not source.is_dir():
             raise ValueError(f"source must be the folder of the subsets; got source={source}")
-        there = [folder.name for folder in _folders(source)]
-        wanted = self.config.train + self.config.valid + self.config.test
-        missing = [subset for subset in wanted if subset not in there]
-        if missing:
+        there = [folder.name for folder in _folders(source) if any(folder.glob("*/*/*.flac"))]
+        missing = [subset for subset in self.subsets if subset not in there]
+        if missing or not there:
             raise ValueError(
-                f"subsets must be folders of {source}, which has {', '.join(there) or 'none'}; "
-                f"got {', '.join(missing)}"
+                "subsets must be folders of SPEAKER/CHAPTER/*.flac in the source; got "
+                f"source={source}, which has {', '.join(there) or 'none'}"
+                + (f", and subsets={','.join(missing)}" if missing else "")
             )
-
-    def _entries(self, split: Split, subsets: Sequence[str]) -> Iterator[Utterance | CorpusError]:
-        for subset in subsets:
-            for speaker in _folders(self.source / subset):
-                for chapter in _folders(speaker):
-                    yield from _chapter(chapter, split)
-
-    def _with_speakers_set_aside(self, listed: list[Utterance]) -> list[Utterance]:
-        """Moves `valid_share` of the training speakers to validation; at least one unless 0."""
-        share = self.config.valid_share
-        speakers = sorted({entry.speaker for entry in listed if entry.split == "train"})
-        if not speakers or share == 0:
-            return listed
-        count = max(1, round(share * len(speakers)))
-        if count == len(speakers):
-            raise ValueError(
-                "valid_share must leave a speaker to train on, or be 0; "
-                f"got valid_share={share} of {len(speakers)} speakers"
-            )
-        generator = counted_generator(self.config.seed, "librispeech_valid_speakers")
-        aside = set(generator.choice(speakers, count, replace=False))
-        return [
-            replace(entry, split="valid")
-            if entry.split == "train" and entry.speaker in aside
-            else entry
-            for entry in listed
-        ]
+        splits = {subset: split_of_subset(subset) for subset in self.subsets or there}
+        return dict(sorted(splits.items(), key=lambda item: SPLITS.index(item[1])))
 
 
 def _folders(parent: Path) -> list[Path]:

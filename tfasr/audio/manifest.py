@@ -3,58 +3,52 @@
 import json
 import os
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from tfasr.audio.decoding import decode_ahead, read_audio
 from tfasr.audio.listing import text_lines, with_usable_ids
-from tfasr.audio.utterance import SPLITS, CorpusError, Split, Utterance
+from tfasr.audio.reading import AudioReader, decode_ahead
+from tfasr.audio.utterance import CorpusError, Segment, Split, Utterance
+from tfasr.configs.corpora import ManifestConfig
 
-# Manifests round offsets and durations, often to hundredths of a second.
-END_TOLERANCE = 0.01
-
-
-@dataclass(frozen=True, kw_only=True)
-class Segment(Utterance):
-    """An utterance that is a part of its recording.
-
-    Args:
-        offset: Where it starts, in seconds.
-        duration: How long it is, in seconds.
-    """
-
-    offset: float
-    duration: float
+# The manifest of a split, in this project's words and in NeMo's.
+_NAMES: dict[Split, tuple[str, ...]] = {
+    "train": ("train.jsonl", "train_manifest.json"),
+    "valid": ("valid.jsonl", "dev.jsonl", "valid_manifest.json", "dev_manifest.json"),
+    "test": ("test.jsonl", "test_manifest.json"),
+}
 
 
 class Manifest:
     """Reads `audio_filepath` and `text` and, if given, `speaker`, `domain` and `id` of each line.
 
-    A line with an `offset` is the `duration` seconds of the recording that start there; the
-    whole recording is decoded for each such line.
+    A line with an `offset` is the `duration` seconds of the recording that start there; any
+    other is the whole recording, as its `duration` may be rounded.
 
     Args:
-        source: A folder with `train.jsonl`, `valid.jsonl` and `test.jsonl`, of which any may
-            be missing, or one manifest, which becomes the test split.
-        sample_rate: Of the samples, in hertz.
+        config: Where relative paths, which start at the folder of their manifest, may lead.
+        source: A folder with `train.jsonl`, `valid.jsonl` and `test.jsonl`, or NeMo's
+            `train_manifest.json`, `dev_manifest.json` and `test_manifest.json`, of which any
+            may be missing; or one manifest of any name, which becomes the test split.
+        reader: Reads the recordings.
     """
 
-    def __init__(self, source: Path, sample_rate: int) -> None:
+    def __init__(self, config: ManifestConfig, source: Path, reader: AudioReader) -> None:
+        self.config = config
         self.source = source
-        self.sample_rate = sample_rate
+        self.reader = reader
 
     def utterances(self) -> tuple[list[Utterance], list[CorpusError]]:
         """Lists the usable lines in order, and what is wrong with the others.
 
         Raises:
-            ValueError: There is no manifest.
+            ValueError: There is no manifest, or there are two for one split.
         """
         entries = [
-            _entry(line, path, number, split)
+            _entry(line, path, number, split, self._root(path))
             for split, path in self._manifests().items()
             for number, line in text_lines(path)
         ]
@@ -65,40 +59,36 @@ class Manifest:
         return listed, errors + id_errors
 
     def samples(self, utterances: Sequence[Utterance]) -> Iterator[NDArray[np.int16] | CorpusError]:
-        return decode_ahead(self._decode, utterances)
+        return decode_ahead(self.reader.read_utterance, utterances)
 
     def _manifests(self) -> dict[Split, Path]:
         source = self.source
         if source.is_file():
             return {"test": source}
-        paths: dict[Split, Path] = {split: source / f"{split}.jsonl" for split in SPLITS}
-        there = {split: path for split, path in paths.items() if path.is_file()}
-        if not there:
+        paths: dict[Split, Path] = {}
+        for split, names in _NAMES.items():
+            there = [source / name for name in names if (source / name).is_file()]
+            if len(there) > 1:
+                raise ValueError(
+                    f"{source}: a split must have one manifest; "
+                    f"got {' and '.join(path.name for path in there)} for {split}"
+                )
+            if there:
+                paths[split] = there[0]
+        if not paths:
             raise ValueError(
-                "source must be a manifest, or a folder with train.jsonl, valid.jsonl or "
-                f"test.jsonl; got source={source}"
+                "source must be a manifest, or a folder with "
+                f"{', '.join(name for names in _NAMES.values() for name in names)}; "
+                f"got source={source}"
             )
-        return there
+        return paths
 
-    def _decode(self, utterance: Utterance) -> NDArray[np.int16]:
-        if utterance.audio_filepath is None:
-            raise CorpusError(f"{utterance.origin}: must have an audio_filepath; got none")
-        rate = self.sample_rate
-        samples = read_audio(utterance.audio_filepath, rate)
-        if not isinstance(utterance, Segment):
-            return samples
-        end = utterance.offset + utterance.duration
-        part = samples[round(utterance.offset * rate) : round(end * rate)]
-        if end > len(samples) / rate + END_TOLERANCE or not len(part):
-            raise CorpusError(
-                f"{utterance.origin}: offset and duration must lie in the recording; got "
-                f"{utterance.offset} s and {utterance.duration} s of {len(samples) / rate} s"
-            )
-        return part
+    def _root(self, manifest: Path) -> str:
+        return os.path.abspath(self.config.root or manifest.parent)
 
 
 def _entry(
-    line: str | CorpusError, path: Path, number: int, split: Split
+    line: str | CorpusError, path: Path, number: int, split: Split, root: str
 ) -> Utterance | CorpusError:
     """Reads one line, or gives the error that it is."""
     if isinstance(line, CorpusError):
@@ -112,7 +102,7 @@ def _entry(
             "text": _required(row, "text"),
             "speaker": _optional(row, "speaker"),
             "domain": _optional(row, "domain"),
-            "audio_filepath": _audio_filepath(row, path.parent),
+            "audio_filepath": _audio_filepath(row, path.parent, root),
             "origin": origin,
         }
         if row.get("offset") is None:
@@ -133,11 +123,25 @@ def _json_object(line: str) -> dict[str, Any]:
     return row
 
 
-def _audio_filepath(row: dict[str, Any], folder: Path) -> Path:
-    path = folder / _required(row, "audio_filepath")
+def _audio_filepath(row: dict[str, Any], folder: Path, root: str) -> Path:
+    name = _required(row, "audio_filepath")
+    path = name if os.path.isabs(name) else _path_within(root, folder, name)
     # Not Path.is_file, which raises on a name that is too long.
     if not os.path.isfile(path):
-        raise CorpusError(f"'audio_filepath' must be a file; there is no {path}")
+        reason = f"{path} is a folder" if os.path.isdir(path) else f"there is no {path}"
+        raise CorpusError(f"'audio_filepath' must be a file; {reason}")
+    return Path(path)
+
+
+def _path_within(root: str, folder: Path, name: str) -> str:
+    # The path that is opened is the one that is checked: the system would resolve a ".." behind
+    # a link by where the link leads.
+    path = os.path.normpath(os.path.join(folder, name))
+    if not os.path.abspath(path).startswith(os.path.join(root, "")):
+        raise CorpusError(
+            f"'audio_filepath' must stay in {root}; got {name[:80]!r} "
+            "(--manifest.root DIR allows what is in DIR)"
+        )
     return path
 
 

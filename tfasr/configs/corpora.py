@@ -4,9 +4,11 @@ import re
 from collections.abc import Collection
 from dataclasses import dataclass, field
 from itertools import combinations
+from pathlib import Path
 from typing import Literal
 
 OnError = Literal["error", "skip"]
+Compression = Literal["none", "gzip"]
 SplitName = Literal["train", "valid", "test"]
 
 
@@ -33,33 +35,71 @@ def _require_positive(**numbers: int) -> None:
 
 
 @dataclass(frozen=True, kw_only=True)
-class LibriSpeechConfig:
-    """The folder layout of LibriSpeech: SUBSET/SPEAKER/CHAPTER/SPEAKER-CHAPTER-NNNN.flac.
+class SplitConfig:
+    """Which utterances train, validate and test.
+
+    No speaker is on two sides unless `shared_speakers` says so, or the corpus's own division.
 
     Args:
-        train: Subsets to train on; those that are missing are an error.
-        valid: Subsets to validate on. Where it is empty, `valid_share` of the training
-            speakers are set aside.
-        test: Subsets to test on.
-        valid_share: Share of the training speakers set aside for validation, in [0, 1).
-        seed: Chooses those speakers.
+        by: "corpus" takes the corpus's own division, and sets `valid_share` of the training
+            speakers aside where it has nothing to validate on. "speaker" draws speakers,
+            "hash" decides by a hash of the speaker's name, or of the utterance's id where there
+            is none, so that a growing corpus moves nobody; "list" reads ids or speakers from
+            files and trains on the others.
+        valid_share: Share of the speakers that validate, in [0, 1).
+        test_share: Share of the speakers that test, in [0, 1); for "speaker" and "hash".
+        valid_list: For "list": a file of utterance ids or speakers that validate, one a line.
+        test_list: For "list": the same for testing.
+        shared_speakers: Let a speaker be on two sides; "speaker" and "hash" then divide
+            utterances.
+        seed: Chooses the speakers.
     """
 
-    train: tuple[str, ...] = ("train-clean-100",)
-    valid: tuple[str, ...] = ()
-    test: tuple[str, ...] = ("test-other",)
+    by: Literal["corpus", "speaker", "hash", "list"] = "corpus"
     valid_share: float = 0.05
+    test_share: float = 0.0
+    valid_list: Path | None = None
+    test_list: Path | None = None
+    shared_speakers: bool = False
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if not 0 <= self.valid_share < 1:
-            raise ValueError(f"valid_share must be in [0, 1); got valid_share={self.valid_share}")
-        subsets = self.train + self.valid + self.test
-        if len(set(subsets)) < len(subsets):
+        if min(self.valid_share, self.test_share) < 0 or self.valid_share + self.test_share >= 1:
             raise ValueError(
-                "a subset must be given once, in one split; "
-                f"got train={self.train}, valid={self.valid}, test={self.test}"
+                "valid_share and test_share must not be negative and must leave a share to train "
+                f"on; got valid_share={self.valid_share}, test_share={self.test_share}"
             )
+        listed = self.valid_list is not None or self.test_list is not None
+        if listed != (self.by == "list"):
+            raise ValueError(
+                "splits by list need valid_list or test_list, and no others take them; "
+                f"got by={self.by}, valid_list={self.valid_list}, test_list={self.test_list}"
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
+class KaldiConfig:
+    """Kaldi data folders: `wav.scp`, `text` and, where they are there, `segments`, `utt2spk`.
+
+    Args:
+        commands: What a `wav.scp` entry that is a command (it ends in "|") does: "refuse" names
+            it, "run" runs it in a shell and reads the audio that it writes. Run only what you
+            trust.
+    """
+
+    commands: Literal["refuse", "run"] = "refuse"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ManifestConfig:
+    """JSON lines that name recordings.
+
+    Args:
+        root: The folder that relative paths may not leave; where it is not given, that of the
+            manifest. An absolute path may lie anywhere.
+    """
+
+    root: Path | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -242,11 +282,13 @@ class ShardConfig:
 
     Args:
         utterances: Most utterances in one shard.
+        compression: Of the shards; "gzip" saves disk and costs time at every reading.
         withheld_domains: Domains kept for later adaptation: neither the tokenizer nor the
             feature statistics see them, and training leaves them out unless told otherwise.
         on_error: What an unusable entry does: "error" stops, "skip" names, counts and skips it.
     """
 
     utterances: int = 256
+    compression: Compression = "none"
     withheld_domains: tuple[str, ...] = field(default=())
     on_error: OnError = "error"
