@@ -1,6 +1,8 @@
 """Noise, and a corpus, a run and their data small enough to make in a test."""
 
-from collections.abc import Callable
+import resource
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +12,6 @@ import tensorflow as tf
 from numpy.typing import NDArray
 
 from tfasr.artifacts.files import write_json_lines
-from tfasr.audio.corpora import open_corpus
 from tfasr.audio.decoding import write_wav
 from tfasr.configs.corpora import ShardConfig, TokenizerConfig
 from tfasr.configs.data import BatchConfig
@@ -19,8 +20,8 @@ from tfasr.configs.model import EncoderConfig, ModelConfig
 from tfasr.configs.prepare import PrepareConfig
 from tfasr.configs.seeds import counted_generator
 from tfasr.configs.training import OptimizerConfig, TrainConfig
-from tfasr.data.preparation import Preparation
 from tfasr.data.prepared import PreparedData
+from tfasr.preparation.preparation import Preparation
 from tfasr.training.checkpoints import Progress
 from tfasr.training.run import Run
 
@@ -102,7 +103,7 @@ def tiny_data(
     config = prepare_config(
         write_corpus(folder / "corpus", train=12, valid=6, test=6), folder / "data"
     )
-    Preparation(open_corpus(config), config).run(lambda done, total: None)
+    Preparation(config).run(lambda done, total: None)
     return PreparedData(config.out)
 
 
@@ -140,3 +141,19 @@ def tiny_run(
     progress = Progress(step=3, validation={"wer": 1.0})
     run.checkpoints.save(tf.train.Checkpoint(model=model), progress)
     return run
+
+
+@pytest.fixture(scope="session")
+def no_file_over() -> Callable[[int], Any]:
+    """Lets the operating system refuse to let a file grow beyond so many bytes."""
+
+    @contextmanager
+    def limit(size: int) -> Iterator[None]:
+        before = resource.getrlimit(resource.RLIMIT_FSIZE)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+        try:
+            yield
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+    return limit

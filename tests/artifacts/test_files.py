@@ -1,11 +1,13 @@
 import hashlib
 import json
+import resource
 
 import pytest
 
 from tfasr.artifacts.files import (
     append_json_line,
     atomic_path,
+    names_the_full,
     read_json,
     read_json_lines,
     sha256_of,
@@ -172,6 +174,39 @@ def test_rows_that_fail_half_way_leave_the_old_file(tmp_path):
     with pytest.raises(TypeError):
         write_json_lines(tmp_path / "a.jsonl", [{"a": 2}, {"a": {3}}])
     assert json.loads((tmp_path / "a.jsonl").read_text()) == {"a": 1}
+
+
+def test_rows_are_taken_one_by_one(tmp_path):
+    def rows():
+        for number in range(3):
+            (staged,) = tmp_path.glob(".a.jsonl.*/a.jsonl")
+            assert staged.exists()
+            yield {"n": number}
+
+    write_json_lines(tmp_path / "a.jsonl", rows())
+    assert read_json_lines(tmp_path / "a.jsonl") == [{"n": 0}, {"n": 1}, {"n": 2}]
+
+
+@pytest.fixture
+def no_file_over_1000_bytes():
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, before[1]))
+    yield
+    resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+@pytest.mark.usefixtures("no_file_over_1000_bytes")
+def test_a_file_that_does_not_fit_is_named_and_not_there(tmp_path):
+    with pytest.raises(OSError, match="File too large") as raised:
+        write_text(tmp_path / "a.txt", "x" * 2000)
+    assert raised.value.filename == str(tmp_path / "a.txt")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_another_error_is_not_taken_for_a_full_disk(tmp_path):
+    with pytest.raises(OSError, match="gone") as raised, names_the_full(tmp_path / "a"):
+        raise OSError("gone")
+    assert raised.value.filename is None
 
 
 def test_the_hash_of_a_file_is_its_sha_256(tmp_path):

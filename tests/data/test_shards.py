@@ -1,7 +1,10 @@
+import gzip
+
 import numpy as np
 import pytest
 import tensorflow as tf
 
+from tfasr.configs.seeds import counted_generator
 from tfasr.data.shards import Record, parse_record, write_shard
 
 RECORD = Record(
@@ -15,8 +18,8 @@ RECORD = Record(
 )
 
 
-def read(path):
-    return [parse_record(record) for record in tf.data.TFRecordDataset(str(path))]
+def read(path, compression=""):
+    return [parse_record(record) for record in tf.data.TFRecordDataset(str(path), compression)]
 
 
 def test_a_record_is_read_as_it_was_written(tmp_path):
@@ -55,6 +58,29 @@ def test_samples_of_big_endian_machines_are_the_same_file(tmp_path):
     write_shard(tmp_path / "a", [RECORD])
     write_shard(tmp_path / "b", [Record(**{**vars(RECORD), "samples": big})])
     assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
+
+
+def test_a_compressed_shard_is_gzip_and_holds_the_same(tmp_path):
+    write_shard(tmp_path / "a", [RECORD])
+    write_shard(tmp_path / "a.gz", [RECORD], "gzip")
+    assert gzip.decompress((tmp_path / "a.gz").read_bytes()) == (tmp_path / "a").read_bytes()
+    assert read(tmp_path / "a.gz", "GZIP")[0]["text"].numpy().decode() == "größe 水"
+
+
+def test_a_compressed_shard_has_no_time_in_it(tmp_path):
+    write_shard(tmp_path / "a.gz", [RECORD], "gzip")
+    # RFC 1952: the modification time is in bytes 4 to 7; 0 is none.
+    assert (tmp_path / "a.gz").read_bytes()[4:8] == bytes(4)
+
+
+@pytest.mark.parametrize("compression", ["none", "gzip"])
+def test_a_shard_that_does_not_fit_is_named_and_not_there(tmp_path, no_file_over, compression):
+    noise = counted_generator(0, "a shard").integers(-30000, 30000, 20_000).astype(np.int16)
+    long = Record(**{**vars(RECORD), "samples": noise})
+    with no_file_over(10_000), pytest.raises(OSError, match="File too large") as raised:
+        write_shard(tmp_path / "a", [long], compression)
+    assert raised.value.filename == str(tmp_path / "a")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_shard_that_fails_half_way_is_not_there(tmp_path):

@@ -1,5 +1,6 @@
 """Atomic files and folders, JSON lines and hashes."""
 
+import errno
 import hashlib
 import json
 import os
@@ -9,6 +10,24 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+# What a full disk, a full quota and a file system's largest file are called.
+FULL = frozenset((errno.ENOSPC, errno.EDQUOT, errno.EFBIG))
+
+
+@contextmanager
+def names_the_full(path: Path) -> Iterator[None]:
+    """Says which file did not fit: a full disk's own error does not.
+
+    Raises:
+        OSError: The block raised one of `FULL` without a file name; this one has `path`.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in FULL or error.filename is not None:
+            raise
+        raise OSError(error.errno, error.strerror, str(path)) from error
 
 
 @contextmanager
@@ -21,8 +40,9 @@ def atomic_path(path: Path) -> Iterator[Path]:
     path.parent.mkdir(parents=True, exist_ok=True)
     staging = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
     try:
-        yield staging / path.name
-        _replace(staging / path.name, path)
+        with names_the_full(path):
+            yield staging / path.name
+            _replace(staging / path.name, path)
     finally:
         shutil.rmtree(staging, ignore_errors=True)
 
@@ -77,8 +97,10 @@ def read_json(path: Path) -> Any:
 
 
 def write_json_lines(path: Path, rows: Iterable[dict[str, Any]]) -> None:
-    """Writes a whole file of one JSON object a line, or nothing."""
-    write_text(path, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
+    """Writes a whole file of one JSON object a line, or nothing; takes the rows one by one."""
+    with atomic_path(path) as staged, staged.open("w", encoding="utf-8") as handle:
+        for row in rows:
+            handle.write(json.dumps(row, ensure_ascii=False) + "\n")
 
 
 def append_json_line(path: Path, row: dict[str, Any]) -> None:

@@ -1,5 +1,6 @@
 """TFRecord shards: 16-bit PCM with token ids, text and speaker."""
 
+import errno
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,7 +10,14 @@ import tensorflow as tf
 from numpy.typing import NDArray
 
 from tfasr.artifacts.files import atomic_path
+from tfasr.configs.corpora import Compression
 from tfasr.features.fbank import INT16_SCALE
+
+# TensorFlow's names for what the operating system calls a full disk and a too large file.
+_ERRNO = {
+    tf.errors.RESOURCE_EXHAUSTED: (errno.ENOSPC, "No space left on device"),
+    tf.errors.OUT_OF_RANGE: (errno.EFBIG, "File too large"),
+}
 
 _FIELDS = {
     "id": tf.io.FixedLenFeature([], tf.string),
@@ -45,11 +53,26 @@ class Record:
     domain: str
 
 
-def write_shard(path: Path, records: Iterable[Record]) -> None:
-    """Writes a shard whole or not at all."""
-    with atomic_path(path) as staged, tf.io.TFRecordWriter(str(staged)) as writer:
-        for record in records:
-            writer.write(_serialise(record))
+def write_shard(path: Path, records: Iterable[Record], compression: Compression = "none") -> None:
+    """Writes a shard whole or not at all; the same records give the same bytes.
+
+    Args:
+        path: The file.
+        records: Taken one by one.
+        compression: Of the file.
+
+    Raises:
+        OSError: The file can't be written; has its name.
+    """
+    options = tf.io.TFRecordOptions(compression_type="" if compression == "none" else "GZIP")
+    with atomic_path(path) as staged:
+        try:
+            with tf.io.TFRecordWriter(str(staged), options) as writer:
+                for record in records:
+                    writer.write(_serialise(record))
+        except tf.errors.OpError as error:
+            number, reason = _ERRNO.get(error.error_code, (errno.EIO, error.message))
+            raise OSError(number, reason, str(path)) from None
 
 
 def _serialise(record: Record) -> bytes:
