@@ -28,6 +28,11 @@ STAGES = {
         "tfasr.configs.prepare:PrepareConfig",
         "tfasr prepare --corpus librispeech --source LibriSpeech --out work/data",
     ),
+    "data-service": Stage(
+        "makes a training's batches on other hosts, as a tf.data service",
+        "tfasr.configs.data_service:DataServiceConfig",
+        "tfasr data-service --role dispatcher --port 5050",
+    ),
     "train": Stage(
         "a Conformer with CTC on prepared data",
         "tfasr.configs.training:TrainConfig",
@@ -103,7 +108,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"tfasr {name}: {error} (see tfasr {name} --help)", file=sys.stderr)
         return 2
     try:
-        importlib.import_module(f"pipelines.{name}").run(config)
+        importlib.import_module(f"pipelines.{name.replace('-', '_')}").run(config)
     except (ValueError, OSError, ModuleNotFoundError) as error:
         print(f"tfasr {name}: {' '.join(str(error).split())}", file=sys.stderr)
         return 1

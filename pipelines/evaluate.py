@@ -28,7 +28,8 @@ def run(config: EvaluateConfig) -> None:
 def evaluate(config: EvaluateConfig) -> Evaluation:
     """Does what `run` does, and returns the rates."""
     data = PreparedData(config.data)
-    hypotheses = _hypotheses(config, data)
+    with data.reading():
+        hypotheses = _hypotheses(config, data)
     order = {row["id"]: place for place, row in enumerate(data.manifest(config.split))}
     hypotheses.sort(key=lambda hypothesis: order[hypothesis.utterance_id])
     result = evaluate_texts([h.reference for h in hypotheses], [h.text for h in hypotheses])
@@ -41,7 +42,7 @@ def evaluate(config: EvaluateConfig) -> Evaluation:
 
 
 def _hypotheses(config: EvaluateConfig, data: PreparedData) -> list[Hypothesis]:
-    shards = data.shards(config.split)
+    source = data.source(config.split)
     durations = data.durations(config.split, config.domains)
     line = ProgressLine("evaluate")
 
@@ -56,12 +57,12 @@ def _hypotheses(config: EvaluateConfig, data: PreparedData) -> list[Hypothesis]:
                 f"{data.folder}: must have the model's sample rate of {model.sample_rate} Hz; "
                 f"got {rate} Hz"
             )
-        examples = every_example(shards, durations, config.domains, rate)
+        examples = every_example(source, durations, config.domains, rate)
         return _of_model(model, examples, report)
     run = Run(config.run or Path())
     run.check_data(data)
     transcribe = model_transcriber(run.trained_model(config.step), run.tokenizer.pieces)
-    batches = evaluation_batches(shards, durations, domains=config.domains, extractor=run.extractor)
+    batches = evaluation_batches(source, durations, domains=config.domains, extractor=run.extractor)
     return transcribe_batches(transcribe, batches, report)
 
 

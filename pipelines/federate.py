@@ -84,7 +84,7 @@ def _population(config: FederateConfig, folder: Run, data: PreparedData) -> Popu
 def _validation(config: FederateConfig, folder: Run, data: PreparedData) -> Validation:
     domains = _domains(config, data)
     batches = evaluation_batches(
-        data.shards("valid"),
+        data.source("valid"),
         data.durations("valid", domains),
         domains=domains,
         extractor=folder.extractor,

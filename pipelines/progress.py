@@ -50,6 +50,8 @@ def _figure(name: str, value: float) -> str:
         return f"{name} {100 * value:.2f} %"
     if name == "audio_seconds_per_second":
         return f"{value:.0f} s/s"
+    if name == "input_wait_share":
+        return f"input wait {100 * value:.1f} %"
     return f"{name} {value:.4g}"
 
 

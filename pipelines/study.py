@@ -54,7 +54,7 @@ def run(config: StudyConfig) -> None:
     model = folder.trained_model(step)
     domains = config.domains or data.domains_to_train_on(())
     batches = evaluation_batches(
-        data.shards(config.split),
+        data.source(config.split),
         data.durations(config.split, domains),
         domains=domains,
         extractor=folder.extractor,

@@ -5,6 +5,7 @@ import tensorflow as tf
 from pipelines.progress import ProgressLine
 from tfasr.artifacts.files import write_json
 from tfasr.configs.training import TrainConfig
+from tfasr.data.banks import Banks
 from tfasr.data.batches import make_buckets
 from tfasr.data.pipelines import TrainingPipeline, evaluation_batches
 from tfasr.data.prepared import PreparedData
@@ -27,9 +28,9 @@ def run(config: TrainConfig) -> None:
     if done:
         print(f"{config.run}: goes on from step {done}")
     pipeline = _training_pipeline(config, folder, data)
-    progress = Trainer(folder, pipeline, config, _validation(config, folder, data)).train(
-        ProgressLine("train")
-    )
+    trainer = Trainer(folder, pipeline, config, _validation(config, folder, data))
+    with data.reading():
+        progress = trainer.train(ProgressLine("train"))
     best, rate = _write_finished(folder)
     print(
         f"{config.run}: trained {progress.step} steps in {progress.seconds / 60:.1f} min; "
@@ -58,13 +59,14 @@ def _training_pipeline(config: TrainConfig, folder: Run, data: PreparedData) -> 
             f"{config.batching.min_seconds} and {config.batching.max_seconds} s"
         )
     return TrainingPipeline(
-        shards=data.shards("train"),
+        source=data.source("train", config.batching.reading),
         domains=domains,
-        buckets=make_buckets(kept, config.batching, slowest=config.augmentation.speed[0]),
+        buckets=make_buckets(kept, config.batching, config.augmentation.speeds),
         batching=config.batching,
         extractor=folder.extractor,
         augmentation=config.augmentation,
         masking=config.masking,
+        banks=Banks.load(config.augmentation, data.reader),
         seed=config.seed,
     )
 
@@ -72,7 +74,7 @@ def _training_pipeline(config: TrainConfig, folder: Run, data: PreparedData) -> 
 def _validation(config: TrainConfig, folder: Run, data: PreparedData) -> Validation:
     domains = config.valid_domains or data.domains_to_train_on(config.domains)
     batches = evaluation_batches(
-        data.shards("valid"),
+        data.source("valid"),
         data.durations("valid", domains),
         domains=domains,
         extractor=folder.extractor,

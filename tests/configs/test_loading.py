@@ -25,7 +25,7 @@ CONFIG = TrainConfig(
         num_mels=40,
         vocabulary=31,
     ),
-    augmentation=AugmentConfig(speed=(0.8, 1.0), gain_db=(0.0, 0.0), noise_share=0.25),
+    augmentation=AugmentConfig(speeds=(0.8, 1.0), gain_db=(0.0, 0.0), noise_share=0.25),
     masking=SpecAugmentConfig(time_share=0.05),
     batching=BatchConfig(batch_seconds=12.5),
     optimizer=OptimizerConfig(peak=1e-5, weight_decay=1e-6),
@@ -73,7 +73,7 @@ def test_a_configuration_survives_the_way_through_a_yaml_file(tmp_path):
 
 def test_a_mapping_holds_nothing_but_what_yaml_can():
     assert to_mapping(CONFIG)["data"] == "some/data"
-    assert to_mapping(CONFIG)["augmentation"]["speed"] == [0.8, 1.0]
+    assert to_mapping(CONFIG)["augmentation"]["speeds"] == [0.8, 1.0]
 
 
 def test_what_a_mapping_leaves_out_has_its_default():

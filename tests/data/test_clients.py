@@ -56,7 +56,7 @@ def make_pipeline(**changes):
     statistics = FeatureStatistics((0.0,) * 8, (1.0,) * 8)
     settings = {
         "extractor": FeatureExtractor(FBANK, statistics),
-        "augmentation": AugmentConfig(speed=(1, 1), gain_db=(0, 0), dither=0.0),
+        "augmentation": AugmentConfig(speeds=(1.0,), gain_db=(0, 0), dither=0.0),
         "masking": SpecAugmentConfig(frequency_masks=0, time_masks=0),
         "batch": 2,
         "steps": 9,

@@ -7,19 +7,19 @@ import pytest
 from tfasr.configs.data import BatchConfig
 from tfasr.configs.features import AugmentConfig, SpecAugmentConfig
 from tfasr.data.batches import make_buckets
-from tfasr.data.pipelines import TrainingPipeline, evaluation_batches, every_example
+from tfasr.data.pipelines import TrainingPipeline, Worker, evaluation_batches, every_example
 from tfasr.features.extractor import FeatureExtractor
 
 
 @pytest.fixture(scope="module")
 def pipeline(tiny_data):
     batching = BatchConfig(batch_seconds=1.5, num_buckets=2, shuffle_utterances=8)
-    augmentation = AugmentConfig(speed=(0.8, 1.25), noise_share=0.5)
+    augmentation = AugmentConfig(speeds=(0.8, 1.0, 1.25), noise_share=0.5)
     durations = tiny_data.durations("train")
     return TrainingPipeline(
-        shards=tiny_data.shards("train"),
+        source=tiny_data.source("train"),
         domains=(),
-        buckets=make_buckets(durations, batching, slowest=augmentation.speed[0]),
+        buckets=make_buckets(durations, batching, augmentation.speeds),
         batching=batching,
         extractor=FeatureExtractor(tiny_data.fbank, tiny_data.statistics),
         augmentation=augmentation,
@@ -89,6 +89,60 @@ def test_a_training_batch_holds_no_more_than_its_seconds(epoch_of):
         assert len(batch["features"]) * seconds <= 1.5 + 0.01
 
 
+def test_an_epoch_is_traced_once(pipeline):
+    pipeline.epoch(0)
+    trace = pipeline._traced[0]
+    pipeline.epoch(1, 3)
+    assert pipeline._traced[0] is trace
+
+
+def test_an_epoch_has_few_shapes(epoch_of):
+    batches = [batch for number in range(3) for batch in epoch_of(number)]
+    assert len({batch["features"].shape[1:] for batch in batches}) == 2
+    assert len({batch["tokens"].shape[1] for batch in batches}) == 1
+
+
+def test_workers_share_an_epoch_without_overlap(pipeline, epoch_of):
+    shares = [
+        ids(batches_of(replace(pipeline, worker=Worker(index, 3)).epoch(0))) for index in range(3)
+    ]
+    assert all(shares)
+    assert sorted(name for share in shares for name in share) == sorted(ids(epoch_of(0)))
+
+
+def test_a_worker_skips_its_own_batches(pipeline):
+    half = replace(pipeline, worker=Worker(1, 2))
+    assert_equal_batches(batches_of(half.epoch(0, 1)), batches_of(half.epoch(0))[1:])
+
+
+def test_a_worker_beyond_their_count_is_refused():
+    with pytest.raises(ValueError, match="got index=2, count=2"):
+        Worker(2, 2)
+
+
+def test_recordings_give_the_same_batches_as_shards(pipeline, tiny_data):
+    plain = AugmentConfig(speeds=(1.0,), gain_db=(0.0, 0.0), dither=0.0)
+    batching = replace(pipeline.batching, shuffle_utterances=1)
+    features = []
+    for reading in ("shards", "recordings"):
+        source = tiny_data.source("train", reading)
+        changed = replace(pipeline, source=source, augmentation=plain, batching=batching)
+        no_masks = SpecAugmentConfig(frequency_masks=0, time_masks=0)
+        batches = batches_of(replace(changed, masking=no_masks).epoch(0))
+        features.append(
+            {
+                name: (batch["features"][row, : batch["num_frames"][row]], batch["text"][row])
+                for batch in batches
+                for row, name in enumerate(batch["id"])
+            }
+        )
+    ours, theirs = features
+    assert ours.keys() == theirs.keys()
+    for name in ours:
+        np.testing.assert_array_equal(ours[name][0], theirs[name][0])
+        assert ours[name][1] == theirs[name][1]
+
+
 def test_training_keeps_to_its_domains(pipeline):
     batches = batches_of(replace(pipeline, domains=("phone",)).epoch(0))
     assert sorted(ids(batches)) == [f"train-{number:02d}" for number in range(1, 12, 2)]
@@ -106,7 +160,7 @@ def evaluation(tiny_data, pipeline):
     def make(**settings):
         return batches_of(
             evaluation_batches(
-                tiny_data.shards("test"),
+                tiny_data.source("test"),
                 tiny_data.durations("test"),
                 extractor=pipeline.extractor,
                 **settings,
@@ -129,8 +183,8 @@ def test_evaluation_is_the_same_each_time(evaluation):
 
 def test_evaluation_does_not_change_the_audio(evaluation, tiny_data, pipeline):
     batches = evaluation(batch_seconds=120.0)
-    shards, durations = tiny_data.shards("test"), tiny_data.durations("test")
-    plain = {e["id"]: e for e in every_example(shards, durations, (), 8000).as_numpy_iterator()}
+    source, durations = tiny_data.source("test"), tiny_data.durations("test")
+    plain = {e["id"]: e for e in every_example(source, durations, (), 8000).as_numpy_iterator()}
     for batch in batches:
         for number, name in enumerate(batch["id"]):
             example = plain[name]
@@ -145,6 +199,6 @@ def test_evaluation_keeps_to_its_domains(evaluation):
 
 
 def test_every_example_is_in_order(tiny_data):
-    shards, durations = tiny_data.shards("train"), tiny_data.durations("train")
-    examples = every_example(shards, durations, (), 8000).as_numpy_iterator()
+    source, durations = tiny_data.source("train"), tiny_data.durations("train")
+    examples = every_example(source, durations, (), 8000).as_numpy_iterator()
     assert [e["id"].decode() for e in examples] == [f"train-{n:02d}" for n in range(12)]

@@ -1,10 +1,11 @@
 import shutil
 
 import pytest
+import tensorflow as tf
 
-from tfasr.artifacts.files import read_json, write_json
-from tfasr.data.preparation import Preparation
+from tfasr.artifacts.files import read_json, write_json, write_json_lines
 from tfasr.data.prepared import PreparedData
+from tfasr.preparation.preparation import Preparation
 
 
 @pytest.fixture
@@ -70,12 +71,33 @@ def test_another_folder_is_refused(tmp_path):
 
 
 def test_interrupted_preparation_is_told(write_corpus, prepare_config, tmp_path):
-    class Unplugged:
-        def utterances(self):
-            raise OSError("no such disk")
+    config = prepare_config(write_corpus(tmp_path / "corpus", train=5), tmp_path / "data")
 
-    config = prepare_config(tmp_path / "corpus", tmp_path / "data")
-    with pytest.raises(OSError, match="no such disk"):
-        Preparation(Unplugged(), config).run(lambda done, total: None)
+    def interrupt(done, total):
+        if done:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        Preparation(config).run(interrupt)
     with pytest.raises(ValueError, match=r"data: .*; its preparation was interrupted"):
         PreparedData(tmp_path / "data")
+
+
+def test_a_shard_that_is_cut_short_is_named(copy):
+    data = PreparedData(copy)
+    shard = data.shards("train")[1]
+    shard.write_bytes(shard.read_bytes()[:-5])
+    source = data.source("train")
+    with pytest.raises(ValueError, match=r"train-00001\.tfrecord: this shard is damaged"):
+        with data.reading():
+            list(source.candidates(tf.constant(source.items())))
+
+
+def test_a_recording_that_is_gone_is_named(copy):
+    data = PreparedData(copy)
+    rows = data.manifest("test")
+    write_json_lines(copy / "test.jsonl", [{**rows[0], "audio_filepath": "/nowhere/a.wav"}])
+    source = data.source("test", "recordings")
+    with pytest.raises(ValueError, match=r"^/nowhere/a\.wav: no such file$"):
+        with data.reading():
+            list(source.load(tf.data.Dataset.from_tensor_slices(source.items())))

@@ -1,6 +1,8 @@
 """Filterbank, SpecAugment and waveform augmentation."""
 
+import math
 from dataclasses import dataclass
+from pathlib import Path
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,7 +51,7 @@ class FbankConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class SpecAugmentConfig:
-    """Masks over features. The defaults are the Deep Sparse Conformer's (section 4.2).
+    """Warped and masked features. The defaults are the Deep Sparse Conformer's (section 4.2).
 
     Args:
         frequency_masks: Masks over mel bins.
@@ -57,6 +59,9 @@ class SpecAugmentConfig:
         time_masks: Masks over frames.
         time_width: Widest such mask, in frames.
         time_share: A time mask covers at most this share of its utterance's frames.
+        time_warp: A point of the utterance is moved by at most so many frames, and what lies
+            on either side stretched to follow; 0 leaves time as it is. An utterance of no
+            more than twice as many frames is not warped.
     """
 
     frequency_masks: int = 2
@@ -64,10 +69,20 @@ class SpecAugmentConfig:
     time_masks: int = 2
     time_width: int = 50
     time_share: float = 1.0
+    time_warp: int = 0
 
     def __post_init__(self) -> None:
         if not 0 <= self.time_share <= 1:
             raise ValueError(f"time_share must be in [0, 1]; got time_share={self.time_share}")
+        for name in (
+            "frequency_masks",
+            "frequency_width",
+            "time_masks",
+            "time_width",
+            "time_warp",
+        ):
+            if getattr(self, name) < 0:
+                raise ValueError(f"{name} must be at least 0; got {name}={getattr(self, name)}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,26 +90,85 @@ class AugmentConfig:
     """Changes to training waveforms; every range is drawn from uniformly, per utterance.
 
     Args:
-        speed: Lowest and highest playback speed; pitch follows. (1, 1) leaves it.
+        speeds: Playback speeds, of which one is drawn; pitch follows. Each has at most two
+            decimals. (1,) leaves it. The default is that of Ko et al. (2015), "Audio
+            augmentation for speech recognition", section 3.
         gain_db: Lowest and highest gain, in dB.
-        noise_snr_db: Lowest and highest signal-to-noise ratio of added noise, in dB.
         noise_share: Share of the utterances that are given noise, in [0, 1].
+        noise_snr_db: Lowest and highest signal-to-noise ratio of added noise, in dB.
+        noise_folder: Recordings of noise; where it is not given, noise between white and
+            brown is made.
+        reverb_share: Share of the utterances that are put into a room, in [0, 1].
+        reverb_seconds: Shortest and longest time in which a room that is made falls silent by
+            60 dB, in seconds.
+        reverb_folder: Recorded impulse responses of rooms; where it is not given, they are
+            made.
         tilt_db: Largest gain of a random smooth channel response, in dB; 0 is a flat channel.
+        band_share: Share of the utterances that lose what a telephone or a cheap microphone
+            does not carry, in [0, 1].
+        band_low_hz: Lowest and highest lower edge of what is left, in hertz.
+        band_high_hz: Lowest and highest upper edge of what is left, in hertz.
+        codec_share: Share of the utterances that are sent through 8-bit mu-law, as over a
+            telephone line, in [0, 1].
         dither: Standard deviation of white noise on the 16-bit scale, as in Kaldi.
     """
 
-    speed: tuple[float, float] = (0.9, 1.1)
+    speeds: tuple[float, ...] = (0.9, 1.0, 1.1)
     gain_db: tuple[float, float] = (-6.0, 6.0)
-    noise_snr_db: tuple[float, float] = (10.0, 40.0)
     noise_share: float = 0.0
+    noise_snr_db: tuple[float, float] = (10.0, 40.0)
+    noise_folder: Path | None = None
+    reverb_share: float = 0.0
+    reverb_seconds: tuple[float, float] = (0.1, 0.6)
+    reverb_folder: Path | None = None
     tilt_db: float = 0.0
+    band_share: float = 0.0
+    band_low_hz: tuple[float, float] = (100.0, 400.0)
+    band_high_hz: tuple[float, float] = (3000.0, 7000.0)
+    codec_share: float = 0.0
     dither: float = 1.0
 
     def __post_init__(self) -> None:
-        if not 0.25 <= self.speed[0] <= self.speed[1] <= 4:
-            raise ValueError(f"speed must rise within [0.25, 4]; got speed={self.speed}")
-        if not 0 <= self.noise_share <= 1:
-            raise ValueError(f"noise_share must be in [0, 1]; got noise_share={self.noise_share}")
+        self._check_speeds()
+        for name in ("noise_share", "reverb_share", "band_share", "codec_share"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ValueError(f"{name} must be in [0, 1]; got {name}={getattr(self, name)}")
+        for name, least in (
+            ("gain_db", -math.inf),
+            ("noise_snr_db", -math.inf),
+            ("reverb_seconds", 0.01),
+            ("band_low_hz", 0.0),
+            ("band_high_hz", 0.0),
+        ):
+            low, high = getattr(self, name)
+            if not least <= low <= high < math.inf:
+                bound = "" if least == -math.inf else f" from {least} on"
+                raise ValueError(f"{name} must rise{bound}; got {name}={(low, high)}")
+        if not self.band_low_hz[1] < self.band_high_hz[0]:
+            raise ValueError(
+                "band_low_hz must end under band_high_hz; "
+                f"got band_low_hz={self.band_low_hz}, band_high_hz={self.band_high_hz}"
+            )
+        for name in ("tilt_db", "dither"):
+            if not 0 <= getattr(self, name) < math.inf:
+                raise ValueError(f"{name} must be at least 0; got {name}={getattr(self, name)}")
+        for kind in ("noise", "reverb"):
+            folder, share = getattr(self, f"{kind}_folder"), getattr(self, f"{kind}_share")
+            if folder is not None and not share:
+                raise ValueError(
+                    f"{kind}_folder must come with a {kind}_share above 0, or nothing is drawn "
+                    f"from it; got {kind}_folder={folder}, {kind}_share={share}"
+                )
+
+    def _check_speeds(self) -> None:
+        if not self.speeds:
+            raise ValueError("speeds must hold at least one, 1 for no change; got speeds=()")
+        for speed in self.speeds:
+            if not 0.5 <= speed <= 2:
+                raise ValueError(f"speeds must be in [0.5, 2]; got speeds={self.speeds}")
+            # The resampling filter has as many phases as the denominator.
+            if round(speed, 2) != speed:
+                raise ValueError(f"speeds must have at most two decimals; got speeds={self.speeds}")
 
 
 # Park et al. (2019) as Gulati et al. (2020), section 3.1, uses it.

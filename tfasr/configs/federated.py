@@ -44,7 +44,7 @@ class PlanConfig:
 
 
 # No change of the waveform: a client's own recordings are what it is to learn.
-PLAIN_AUDIO = AugmentConfig(speed=(1.0, 1.0), gain_db=(0.0, 0.0), dither=0.0)
+PLAIN_AUDIO = AugmentConfig(speeds=(1.0,), gain_db=(0.0, 0.0), dither=0.0)
 # Some twenty utterances of a speaker bear less masking than hours of many.
 LIGHT_MASKING = SpecAugmentConfig(time_masks=2, time_width=10, time_share=0.05)
 

@@ -1,7 +1,12 @@
-"""Conformer models and their presets."""
+"""Models and their presets."""
 
 from dataclasses import dataclass, field, replace
 from typing import Literal
+
+AttentionKind = Literal["dense", "probsparse"]
+Norm = Literal["group", "batch"]
+Residual = Literal["pre_norm", "post_norm", "deep_norm", "deep_norm_mixture", "deep_norm_release"]
+Subsampling = Literal["same", "valid"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -18,6 +23,21 @@ class EncoderConfig:
             training only: TFF cannot carry its moving averages.
         norm_groups: Channel groups of the group normalisation; divides `dim`.
         dropout: Residual dropout rate, in [0, 1).
+        attention: "dense", or "probsparse" of Wu (2022), "Deep Sparse Conformer", algorithm 1.
+        residual: How a module f joins what it is given. "pre_norm" is x + f(LN x), and a norm
+            ends the block (Gulati et al.). "post_norm" is LN(x + f(x)). Of Wu (2022):
+            "deep_norm" is LN(alpha x + f(x)), equations 12 to 15; "deep_norm_mixture" is
+            LN(alpha x + f(LN x)), section 4.4.2; "deep_norm_release" is alpha x + f(LN x), and
+            a norm ends the block: the authors' release, and the only form with the parameters
+            that the paper prints.
+        alpha_of: Depth that deep norm's factors are made for: the number of blocks ("paper"),
+            or twice that ("release").
+        subsampling: Border of the two convolutions: one frame of zeros ("same"), or none
+            ("valid"), where seven frames make the first one.
+        conv_bias: Whether the depthwise convolution has a bias.
+        after_norm: Whether a layer norm follows the last block.
+        recompute: Whether a training step computes each block twice, and in between keeps only
+            what the block was given: memory for time.
     """
 
     num_blocks: int = 16
@@ -25,39 +45,227 @@ class EncoderConfig:
     num_heads: int = 4
     ff_factor: int = 4
     conv_kernel: int = 32
-    conv_norm: Literal["group", "batch"] = "group"
+    conv_norm: Norm = "group"
     norm_groups: int = 16
+    dropout: float = 0.1
+    attention: AttentionKind = "dense"
+    residual: Residual = "pre_norm"
+    alpha_of: Literal["paper", "release"] = "paper"
+    subsampling: Subsampling = "same"
+    conv_bias: bool = False
+    after_norm: bool = False
+    recompute: bool = False
+
+    def __post_init__(self) -> None:
+        _check_blocks(self.num_blocks, self.dim, self.num_heads)
+        _check_groups(self.conv_norm, self.norm_groups, self.dim, "dim")
+        _check_dropout(self.dropout)
+        if self.alpha_of == "release" and not self.residual.startswith("deep_norm"):
+            raise ValueError(
+                f"alpha_of=release needs a deep_norm residual; got residual={self.residual}"
+            )
+        if self.recompute and self.conv_norm == "batch":
+            raise ValueError(
+                "recompute needs conv_norm=group, for moving averages would move twice a step; "
+                "got conv_norm=batch"
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
+class TransformerConfig:
+    """Transformer encoder. The defaults have the sizes of WeNet's Transformer baseline.
+
+    Args:
+        num_blocks: Transformer blocks L.
+        dim: Model width D; even and a multiple of `num_heads`.
+        num_heads: Attention heads H.
+        ff_units: Feed-forward inner units.
+        dropout: Residual dropout rate, in [0, 1).
+        attention: As in a Conformer, with relative positions.
+        subsampling: As in a Conformer.
+    """
+
+    num_blocks: int = 12
+    dim: int = 256
+    num_heads: int = 4
+    ff_units: int = 2048
+    dropout: float = 0.1
+    attention: AttentionKind = "dense"
+    subsampling: Subsampling = "valid"
+
+    def __post_init__(self) -> None:
+        _check_blocks(self.num_blocks, self.dim, self.num_heads)
+        _check_dropout(self.dropout)
+        if self.ff_units < 1:
+            raise ValueError(f"ff_units must be at least 1; got ff_units={self.ff_units}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class CitrinetConfig:
+    """Citrinet encoder. The defaults are Citrinet-384 of Majumdar et al. (2021).
+
+    Its batch normalisation is a group normalisation here unless `norm` says otherwise.
+
+    Args:
+        channels: Channels of the prologue and the mega-blocks.
+        final_channels: Channels D of the epilogue.
+        kernels: Depthwise kernel sizes of the mega-blocks, in frames, odd, by stage. The first
+            block of a stage halves the frames.
+        prologue_kernel: Kernel size of the prologue, in frames, odd.
+        epilogue_kernel: Kernel size of the epilogue, in frames, odd.
+        repeat: Convolutions of a mega-block.
+        squeeze: Channels for each unit of the squeeze's inner layer.
+        norm: Normalisation after each pointwise convolution. "batch" is for central training
+            only: TFF cannot carry its moving averages.
+        norm_groups: Channel groups of the group normalisation; divides the channels.
+        dropout: Rate after each convolution of a mega-block, in [0, 1).
+    """
+
+    channels: int = 384
+    final_channels: int = 640
+    kernels: tuple[tuple[int, ...], ...] = (
+        (11, 13, 15, 17, 19, 21),
+        (13, 15, 17, 19, 21, 23, 25),
+        (25, 27, 29, 31, 33, 35, 37, 39),
+    )
+    prologue_kernel: int = 5
+    epilogue_kernel: int = 41
+    repeat: int = 5
+    squeeze: int = 8
+    norm: Norm = "group"
+    norm_groups: int = 16
+    dropout: float = 0.0
+
+    def __post_init__(self) -> None:
+        for name in ("channels", "final_channels"):
+            channels = getattr(self, name)
+            if self.squeeze < 1 or channels < 1 or channels % self.squeeze:
+                raise ValueError(
+                    f"squeeze must divide {name}; got squeeze={self.squeeze}, {name}={channels}"
+                )
+            _check_groups(self.norm, self.norm_groups, channels, name)
+        if not self.kernels or not all(self.kernels):
+            raise ValueError(f"kernels must name a block in every stage; got {self.kernels}")
+        sizes = [self.prologue_kernel, self.epilogue_kernel, *sum(self.kernels, ())]
+        if even := [size for size in sizes if size % 2 == 0 or size < 1]:
+            raise ValueError(f"kernel sizes must be odd; got {even[0]}")
+        if self.repeat < 1:
+            raise ValueError(f"repeat must be at least 1; got repeat={self.repeat}")
+        _check_dropout(self.dropout)
+
+
+@dataclass(frozen=True, kw_only=True)
+class DecoderConfig:
+    """Transformer decoders over the encoding, one a reading direction; by default none.
+
+    Args:
+        num_blocks_left: Blocks of the decoder that reads from left to right; 0 for no decoder.
+        num_blocks_right: Blocks of the one that reads from right to left; 0 for none.
+        num_heads: Attention heads; divides the encoding's width.
+        ff_units: Feed-forward inner units.
+        dropout: Residual dropout rate, in [0, 1).
+    """
+
+    num_blocks_left: int = 0
+    num_blocks_right: int = 0
+    num_heads: int = 4
+    ff_units: int = 2048
     dropout: float = 0.1
 
     def __post_init__(self) -> None:
-        if self.num_blocks < 1:
-            raise ValueError(f"num_blocks must be at least 1; got num_blocks={self.num_blocks}")
-        if self.dim % self.num_heads or self.dim % 2:
+        for name in ("num_blocks_left", "num_blocks_right"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"{name} must be at least 0; got {name}={getattr(self, name)}")
+        for name in ("num_heads", "ff_units"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1; got {name}={getattr(self, name)}")
+        if self.num_blocks_right and not self.num_blocks_left:
             raise ValueError(
-                "dim must be even and a multiple of num_heads; "
-                f"got dim={self.dim}, num_heads={self.num_heads}"
+                "a decoder from right to left needs one from left to right; "
+                f"got num_blocks_left=0, num_blocks_right={self.num_blocks_right}"
             )
-        if self.conv_norm == "group" and self.dim % self.norm_groups:
-            raise ValueError(
-                f"norm_groups must divide dim; got norm_groups={self.norm_groups}, dim={self.dim}"
-            )
-        if not 0 <= self.dropout < 1:
-            raise ValueError(f"dropout must be in [0, 1); got dropout={self.dropout}")
+        _check_dropout(self.dropout)
 
 
 @dataclass(frozen=True, kw_only=True)
 class ModelConfig:
-    """A Conformer encoder with a CTC head.
+    """An encoder with a CTC head, and where wanted attention decoders.
 
     Args:
-        encoder: The encoder.
+        family: Whose encoder: "conformer" takes its settings from `encoder`, the others from
+            the section of their name.
+        encoder: The Conformer.
+        transformer: The Transformer.
+        citrinet: The Citrinet.
+        decoder: The decoders.
         num_mels: Mel bins F of its features.
         vocabulary: Tokens V without the blank; a run takes it from its tokenizer.
     """
 
+    family: Literal["conformer", "transformer", "citrinet"] = "conformer"
     encoder: EncoderConfig = field(default_factory=EncoderConfig)
+    transformer: TransformerConfig = field(default_factory=TransformerConfig)
+    citrinet: CitrinetConfig = field(default_factory=CitrinetConfig)
+    decoder: DecoderConfig = field(default_factory=DecoderConfig)
     num_mels: int = 80
     vocabulary: int = 1024
+
+    def __post_init__(self) -> None:
+        unused = {
+            "conformer": ("encoder", self.encoder, EncoderConfig()),
+            "transformer": ("transformer", self.transformer, TransformerConfig()),
+            "citrinet": ("citrinet", self.citrinet, CitrinetConfig()),
+        }
+        wanted = unused.pop(self.family)[0]
+        for family, (section, given, default) in unused.items():
+            if given != default:
+                raise ValueError(
+                    f"settings in {section} need family={family}; got family={self.family}, "
+                    f"whose settings go in {wanted}"
+                )
+        decoder = self.decoder
+        if decoder.num_blocks_left and (self.dim % decoder.num_heads or self.dim % 2):
+            raise ValueError(
+                "the encoding's width must be even and a multiple of decoder.num_heads; "
+                f"got {self.dim}, decoder.num_heads={decoder.num_heads}"
+            )
+
+    @property
+    def dim(self) -> int:
+        """Width D of the encoding."""
+        if self.family == "citrinet":
+            return self.citrinet.final_channels
+        return self.transformer.dim if self.family == "transformer" else self.encoder.dim
+
+    @property
+    def num_blocks(self) -> int:
+        """Blocks of the encoder."""
+        if self.family == "citrinet":
+            return sum(map(len, self.citrinet.kernels))
+        if self.family == "transformer":
+            return self.transformer.num_blocks
+        return self.encoder.num_blocks
+
+
+def _check_blocks(num_blocks: int, dim: int, num_heads: int) -> None:
+    if num_blocks < 1:
+        raise ValueError(f"num_blocks must be at least 1; got num_blocks={num_blocks}")
+    if num_heads < 1 or dim % num_heads or dim % 2:
+        raise ValueError(
+            f"dim must be even and a multiple of num_heads; got dim={dim}, num_heads={num_heads}"
+        )
+
+
+def _check_groups(norm: Norm, norm_groups: int, channels: int, name: str) -> None:
+    if norm == "group" and (norm_groups < 1 or channels % norm_groups):
+        raise ValueError(
+            f"norm_groups must divide {name}; got norm_groups={norm_groups}, {name}={channels}"
+        )
+
+
+def _check_dropout(dropout: float) -> None:
+    if not 0 <= dropout < 1:
+        raise ValueError(f"dropout must be in [0, 1); got dropout={dropout}")
 
 
 # Gulati et al. (2020), table 1. Width 144 is no multiple of the usual 32 groups; 16 groups
@@ -73,9 +281,53 @@ TINY = ModelConfig(
     vocabulary=64,
 )
 
+# Wu (2022), "Deep Sparse Conformer", sections 4.1 and 4.3. The sizes of table 1 come of 5,502
+# tokens with the blank, where the text has 4,096.
+DSC_12 = ModelConfig(
+    encoder=EncoderConfig(
+        num_blocks=12,
+        dim=512,
+        num_heads=8,
+        conv_kernel=31,
+        attention="probsparse",
+        residual="deep_norm_release",
+        subsampling="valid",
+        conv_bias=True,
+        after_norm=True,
+    ),
+    decoder=DecoderConfig(num_blocks_left=3, num_blocks_right=3, num_heads=8, ff_units=2048),
+    vocabulary=5501,
+)
+DSC_17 = replace(DSC_12, encoder=replace(DSC_12.encoder, num_blocks=17))
+DSC_50 = replace(DSC_12, encoder=replace(DSC_12.encoder, num_blocks=50))
+DSC_100 = replace(DSC_12, encoder=replace(DSC_12.encoder, num_blocks=100))
+DSC_SMALL = replace(
+    DSC_12,
+    encoder=replace(DSC_12.encoder, num_blocks=16, dim=144, num_heads=4),
+    decoder=DecoderConfig(num_blocks_left=1, num_blocks_right=1, num_heads=4, ff_units=576),
+)
+# The same size as DSC-12en, with neither of its changes: its table's Conformer.
+CONFORMER_BI_12 = replace(
+    DSC_12, encoder=replace(DSC_12.encoder, attention="dense", residual="pre_norm")
+)
+# WeNet's Transformer baseline: 12 blocks, 256 wide, and 6 decoder blocks from left to right.
+TRANSFORMER_CTC_ATT = ModelConfig(
+    family="transformer", decoder=DecoderConfig(num_blocks_left=6, num_heads=4, ff_units=2048)
+)
+# Majumdar et al. (2021), "Citrinet".
+CITRINET_384 = ModelConfig(family="citrinet")
+
 PRESETS = {
     "conformer_s": CONFORMER_S,
     "conformer_m": CONFORMER_M,
     "conformer_l": CONFORMER_L,
     "tiny": TINY,
+    "dsc_small": DSC_SMALL,
+    "dsc_12": DSC_12,
+    "dsc_17": DSC_17,
+    "dsc_50": DSC_50,
+    "dsc_100": DSC_100,
+    "conformer_bi_12": CONFORMER_BI_12,
+    "transformer_ctc_att": TRANSFORMER_CTC_ATT,
+    "citrinet_384": CITRINET_384,
 }

@@ -7,6 +7,7 @@ from typing import Literal
 from tfasr.configs.data import BatchConfig
 from tfasr.configs.features import AugmentConfig, SpecAugmentConfig
 from tfasr.configs.model import ModelConfig
+from tfasr.configs.objective import JointObjective
 
 # What is computed in; weights are float32 with either.
 Precision = Literal["float32", "mixed_bfloat16"]
@@ -24,6 +25,7 @@ class OptimizerConfig:
         epsilon: Added to the root of the second moment.
         weight_decay: Share of a kernel taken off at each step, times the learning rate.
         clip_norm: Largest global norm of the gradient.
+        accumulate: Batches whose gradients make one step.
         average: Decay of the moving average of the weights, in [0, 1). The average is what is
             validated, saved and used; it swings less than the weights do. 0 takes the weights.
     """
@@ -35,6 +37,7 @@ class OptimizerConfig:
     epsilon: float = 1e-9
     weight_decay: float = 0.0
     clip_norm: float = 5.0
+    accumulate: int = 1
     average: float = 0.999
 
     def __post_init__(self) -> None:
@@ -43,8 +46,30 @@ class OptimizerConfig:
                 "peak must be positive and warmup at least 1; "
                 f"got peak={self.peak}, warmup={self.warmup}"
             )
+        if self.accumulate < 1:
+            raise ValueError(f"accumulate must be at least 1; got accumulate={self.accumulate}")
         if not 0 <= self.average < 1:
             raise ValueError(f"average must be in [0, 1); got average={self.average}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class AveragingConfig:
+    """Averages checkpoints when training is done.
+
+    The Deep Sparse Conformer's models are the 30 best (section 4.1).
+
+    Args:
+        of: "best" averages the checkpoints with the lowest validation loss, "last" the last
+            ones; "none" leaves it.
+        count: How many of them; they are kept on disk.
+    """
+
+    of: Literal["none", "best", "last"] = "none"
+    count: int = 30
+
+    def __post_init__(self) -> None:
+        if self.count < 1:
+            raise ValueError(f"count must be at least 1; got count={self.count}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,6 +84,8 @@ class TrainConfig:
         masking: Of features.
         batching: Of utterances.
         optimizer: Adam and its schedule.
+        objective: Weights of CTC and of the decoder, for a model that has one.
+        averaging: Of checkpoints, at the end.
         domains: Domains to train on; empty means all that the data does not withhold.
         valid_domains: Domains to validate on; empty means those trained on.
         precision: "mixed_bfloat16" computes in bfloat16 and keeps float32 weights.
@@ -75,6 +102,8 @@ class TrainConfig:
     masking: SpecAugmentConfig = field(default_factory=SpecAugmentConfig)
     batching: BatchConfig = field(default_factory=BatchConfig)
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
+    objective: JointObjective = field(default_factory=JointObjective)
+    averaging: AveragingConfig = field(default_factory=AveragingConfig)
     domains: tuple[str, ...] = ()
     valid_domains: tuple[str, ...] = ()
     precision: Precision = "float32"

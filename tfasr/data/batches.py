@@ -1,22 +1,24 @@
-"""From shards to batches, `Dataset -> Dataset`."""
+"""From candidates to padded batches of features, `Dataset -> Dataset`."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 import tensorflow as tf
+from numpy.typing import NDArray
 
 from tfasr.configs.data import BatchConfig
-from tfasr.configs.features import AugmentConfig, SpecAugmentConfig
-from tfasr.configs.seeds import counted_generator, counted_seed
-from tfasr.data.shards import parse_record
-from tfasr.features.augment import augment
 from tfasr.features.extractor import FeatureExtractor
-from tfasr.features.spec_augment import spec_augment
 
 MODEL_INPUTS = ("features", "num_frames", "tokens", "num_tokens")
+# Edges are chosen among this many quantiles of the durations.
+_QUANTILES = 400
+# Tokens are padded to a multiple of this, so that few shapes occur.
+_TOKEN_STEP = 16
+# Batches that are made side by side, at most.
+_BATCHES_AT_ONCE = 8
+
+Example = dict[str, tf.Tensor]
 
 
 @dataclass(frozen=True)
@@ -31,14 +33,20 @@ class Buckets:
     edges: tuple[float, ...]
     batch_sizes: tuple[int, ...]
 
+    def edge_samples(self, sample_rate: int) -> list[int]:
+        """Samples that hold an utterance of each class; a changed speed may add one."""
+        return [round(edge * sample_rate) + 1 for edge in self.edges]
 
-def make_buckets(durations: Sequence[float], config: BatchConfig, slowest: float = 1.0) -> Buckets:
-    """Chooses length classes with equally many utterances each.
+
+def make_buckets(
+    durations: Sequence[float], config: BatchConfig, speeds: Sequence[float] = (1.0,)
+) -> Buckets:
+    """Chooses the length classes that need least padding.
 
     Args:
         durations: Of the utterances, in seconds.
         config: Batch size and number of classes.
-        slowest: Lowest playback speed of the augmentation, which stretches durations.
+        speeds: Playback speeds of the augmentation, which stretch durations.
 
     Returns:
         The length classes.
@@ -52,119 +60,151 @@ def make_buckets(durations: Sequence[float], config: BatchConfig, slowest: float
             "some utterance must last between min_seconds and max_seconds; "
             f"got none of {len(durations)} in [{config.min_seconds}, {config.max_seconds}] s"
         )
-    shares = np.arange(1, config.num_buckets + 1) / config.num_buckets
-    edges = sorted({float(e) for e in np.quantile(kept, shares, method="higher") / slowest})
+    heard = (np.array(kept)[:, None] / np.array(speeds)).ravel()
+    edges = _least_padding(heard, config.num_buckets)
     sizes = [min(config.max_utterances, max(1, int(config.batch_seconds // e))) for e in edges]
     return Buckets(tuple(edges), tuple(sizes))
 
 
-def read_examples(
-    shards: Sequence[Path],
+def _least_padding(durations: NDArray[np.float64], num_buckets: int) -> list[float]:
+    """Edges with the least sum of (edge - duration), by dynamic programming over quantiles."""
+    shares = np.linspace(0, 1, _QUANTILES + 1)
+    edges = np.unique(np.quantile(durations, shares, method="higher"))
+    counts = np.searchsorted(np.sort(durations), edges, side="right")
+    # An utterance in a class costs its upper edge: cost[i, j] is that of a class from behind
+    # edge i up to edge j.
+    before = np.concatenate([[0], counts])
+    cost = (counts[None] - before[:-1, None]) * edges[None]  # [i, j], of use where i <= j
+    cost = np.where(np.tri(len(edges), k=-1, dtype=bool), np.inf, cost)
+    best = cost[0]
+    chosen = []
+    for _ in range(1, min(num_buckets, len(edges))):
+        # The classes before end at edge i - 1.
+        totals = np.concatenate([[np.inf], best[:-1]])[:, None] + cost
+        chosen.append(np.argmin(totals, 0))
+        best = totals.min(0)
+    last = len(edges) - 1
+    ends = [last]
+    for starts in reversed(chosen):
+        last = starts[last] - 1
+        ends.append(last)
+    return [float(edges[end]) for end in reversed(ends)]
+
+
+def within_limits(
+    candidates: tf.data.Dataset,
     *,
     domains: Sequence[str] = (),
     min_seconds: float,
     max_seconds: float,
     sample_rate: int,
 ) -> tf.data.Dataset:
-    """Reads shards in order.
+    """Keeps candidates of some domains whose length is admissible.
 
     Args:
-        shards: TFRecord files.
+        candidates: As a source lists them.
         domains: Domains to keep; empty means all.
         min_seconds: Shorter utterances are left out.
         max_seconds: Longer utterances are left out.
-        sample_rate: Of the shards, in hertz.
-
-    Returns:
-        Dicts as `parse_record` makes them.
+        sample_rate: Of the source, in hertz.
     """
-    examples = tf.data.TFRecordDataset([str(path) for path in shards]).map(
-        parse_record, num_parallel_calls=tf.data.AUTOTUNE
-    )
     bounds = (int(min_seconds * sample_rate), int(max_seconds * sample_rate))
-    examples = examples.filter(
-        lambda example: (
-            (example["num_samples"] >= bounds[0]) & (example["num_samples"] <= bounds[1])
-        )
-    )
-    if not domains:
-        return examples
-    wanted = tf.constant(list(domains))
-    return examples.filter(lambda example: tf.reduce_any(example["domain"] == wanted))
 
+    def wanted(candidate: Example) -> tf.Tensor:
+        samples = candidate["num_samples"]
+        kept = (samples >= bounds[0]) & (samples <= bounds[1])
+        if domains:
+            kept &= tf.reduce_any(candidate["domain"] == tf.constant(list(domains)))
+        return kept
 
-def shuffle_shards(shards: Sequence[Path], *, seed: int, epoch: int) -> list[Path]:
-    """Puts the shards in this epoch's order."""
-    order = counted_generator(seed, "shards", epoch).permutation(len(shards))
-    return [shards[index] for index in order]
+    return candidates.filter(wanted)
 
 
 def shuffle_examples(
-    examples: tf.data.Dataset, *, buffer: int, seed: int, epoch: int
+    examples: tf.data.Dataset, *, buffer: int | tf.Tensor, seed: tuple[int, int] | tf.Tensor
 ) -> tf.data.Dataset:
-    """Shuffles within a buffer, in an order that the seed and the epoch decide."""
-    draw = counted_seed(seed, "shuffle", epoch)[0]
+    """Shuffles within a buffer, in an order that the seed [2] decides."""
+    draw = tf.cast(seed[0], tf.int64)
     return examples.shuffle(buffer, seed=draw, reshuffle_each_iteration=False)
 
 
-def augment_examples(
-    examples: tf.data.Dataset, *, config: AugmentConfig, seed: int, epoch: int
+def batch_candidates(
+    candidates: tf.data.Dataset, *, buckets: Buckets, sample_rate: int
 ) -> tf.data.Dataset:
-    """Augments waveforms; the draws of an utterance are counted by its number and the epoch."""
-    base = tf.constant(counted_seed(seed, "augment", epoch), tf.int32)
-
-    def apply(example: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
-        own = tf.random.experimental.stateless_fold_in(base, tf.cast(example["number"], tf.int32))
-        waveform = augment(example["waveform"], own, config)
-        return {**example, "waveform": waveform, "num_samples": tf.size(waveform)}
-
-    return examples.map(apply, num_parallel_calls=tf.data.AUTOTUNE)
-
-
-def batch_by_length(
-    examples: tf.data.Dataset, *, buckets: Buckets, sample_rate: int
-) -> tf.data.Dataset:
-    """Pads utterances of like duration together.
+    """Puts candidates of like length together.
 
     Args:
-        examples: Dicts with "waveform" [T], "num_samples", "tokens" [U] and scalars.
+        candidates: Dicts with "key" and "num_samples".
         buckets: Length classes.
-        sample_rate: Of the waveforms, in hertz.
+        sample_rate: Of the samples, in hertz.
+
+    Returns:
+        The keys of each batch, [B].
+    """
+    batches = candidates.map(
+        lambda candidate: (candidate["key"], candidate["num_samples"])
+    ).bucket_by_sequence_length(
+        lambda key, num_samples: num_samples,
+        bucket_boundaries=[edge + 1 for edge in buckets.edge_samples(sample_rate)],
+        bucket_batch_sizes=[*buckets.batch_sizes, 1],
+    )
+    return batches.map(lambda keys, num_samples: keys)
+
+
+def load_batches(
+    key_batches: tf.data.Dataset, load: Callable[[tf.data.Dataset], tf.data.Dataset]
+) -> tf.data.Dataset:
+    """Loads whole batches side by side, in order.
+
+    Args:
+        key_batches: Keys [B].
+        load: From a dataset of keys to one of examples.
 
     Returns:
         Dicts of [B, T], [B, U] and [B], padded with zeros.
     """
-    # Rounding of a changed speed may add a sample.
-    bounds = [round(edge * sample_rate) + 2 for edge in buckets.edges]
-    return examples.bucket_by_sequence_length(
-        lambda example: example["num_samples"],
-        bucket_boundaries=bounds,
-        bucket_batch_sizes=[*buckets.batch_sizes, 1],
+
+    def batch(keys: tf.Tensor) -> tf.data.Dataset:
+        examples = load(tf.data.Dataset.from_tensor_slices(keys))
+        return examples.padded_batch(tf.size(keys, tf.int64))
+
+    # Each inner dataset has one element, so that the order is that of the keys.
+    return key_batches.interleave(
+        batch,
+        cycle_length=_BATCHES_AT_ONCE,
+        num_parallel_calls=tf.data.AUTOTUNE,
+        deterministic=True,
     )
+
+
+def pad_to_edges(
+    batches: tf.data.Dataset, *, buckets: Buckets, sample_rate: int
+) -> tf.data.Dataset:
+    """Pads "waveform" to its length class and "tokens" to a round number: few shapes occur."""
+    edges = buckets.edge_samples(sample_rate)
+
+    def pad(batch: Example) -> Example:
+        samples = tf.shape(batch["waveform"])[1]
+        place = tf.searchsorted(edges, [samples])[0]
+        # What is longer than the last edge is a batch of its own.
+        wide = tf.maximum(tf.gather([*edges, 0], place), samples)
+        tokens = tf.shape(batch["tokens"])[1]
+        return {
+            **batch,
+            "waveform": tf.pad(batch["waveform"], [[0, 0], [0, wide - samples]]),
+            "tokens": tf.pad(batch["tokens"], [[0, 0], [0, -tokens % _TOKEN_STEP]]),
+        }
+
+    return batches.map(pad)
 
 
 def extract_features(batches: tf.data.Dataset, *, extractor: FeatureExtractor) -> tf.data.Dataset:
     """Replaces "waveform" and "num_samples" by "features" [B, T, F] and "num_frames" [B]."""
 
-    def apply(batch: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+    def apply(batch: Example) -> Example:
         features, frames = extractor(batch["waveform"], batch["num_samples"])
         rest = {k: v for k, v in batch.items() if k not in ("waveform", "num_samples")}
         return {**rest, "features": features, "num_frames": frames}
-
-    return batches.map(apply, num_parallel_calls=tf.data.AUTOTUNE)
-
-
-def mask_features(
-    batches: tf.data.Dataset, *, config: SpecAugmentConfig, seed: int, epoch: int
-) -> tf.data.Dataset:
-    """Applies SpecAugment; the draws are counted by the batch's first utterance and the epoch."""
-    base = tf.constant(counted_seed(seed, "spec_augment", epoch), tf.int32)
-
-    def apply(batch: dict[str, Any]) -> dict[str, Any]:
-        first = tf.cast(batch["number"][0], tf.int32)
-        own = tf.random.experimental.stateless_fold_in(base, first)
-        masked = spec_augment(batch["features"], batch["num_frames"], own, config)
-        return {**batch, "features": masked}
 
     return batches.map(apply, num_parallel_calls=tf.data.AUTOTUNE)
 

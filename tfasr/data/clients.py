@@ -13,12 +13,12 @@ from tfasr.artifacts.files import atomic_path, read_json, write_json
 from tfasr.configs.data import BatchConfig
 from tfasr.configs.features import AugmentConfig, SpecAugmentConfig
 from tfasr.configs.seeds import counted_seed
-from tfasr.data.batches import MODEL_INPUTS, extract_features
+from tfasr.data.augmentation import augment_examples, mask_features
+from tfasr.data.banks import Banks
+from tfasr.data.batches import MODEL_INPUTS, extract_features, shuffle_examples
 from tfasr.data.prepared import PreparedData
 from tfasr.data.shards import parse_record
-from tfasr.features.augment import augment
 from tfasr.features.extractor import FeatureExtractor
-from tfasr.features.spec_augment import spec_augment
 
 INDEX = "clients.json"
 # What a client's round draws, each from a seed of its own.
@@ -174,7 +174,8 @@ class ClientPipeline:
 
     Args:
         extractor: The features.
-        augmentation: Of the waveforms.
+        augmentation: Of the waveforms; a client has no folders of noise or rooms, and makes
+            synthetic ones.
         masking: Of the features.
         batch: Utterances in a batch.
         steps: Most batches in a round; an utterance is in one of them at most.
@@ -214,29 +215,24 @@ class ClientPipeline:
         return trace  # type: ignore[no-any-return]
 
     def _batches(self, file: tf.Tensor, utterances: tf.Tensor, seeds: tf.Tensor) -> tf.data.Dataset:
-        shuffling, augmenting, masking, dropping = tf.unstack(seeds)
-
-        def augmented(number: tf.Tensor, example: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
-            waveform = augment(example["waveform"], _fold(augmenting, number), self.augmentation)
-            return {**example, "waveform": waveform, "num_samples": tf.size(waveform)}
+        shuffling, augmenting, masking, dropping = tf.unstack(tf.cast(seeds, tf.int32))
 
         def inputs(
             step: tf.Tensor, batch: dict[str, tf.Tensor]
         ) -> collections.OrderedDict[str, tf.Tensor]:
-            features = spec_augment(
-                batch["features"], batch["num_frames"], _fold(masking, step), self.masking
-            )
-            masked = {**batch, "features": features, "seed": _fold(dropping, step)}
-            return collections.OrderedDict((n, masked[n]) for n in (*MODEL_INPUTS, "seed"))
+            seed = tf.random.experimental.stateless_fold_in(dropping, tf.cast(step, tf.int32))
+            seeded = {**batch, "seed": seed}
+            return collections.OrderedDict((n, seeded[n]) for n in (*MODEL_INPUTS, "seed"))
 
         examples = tf.data.TFRecordDataset(file).map(parse_record)
-        examples = examples.shuffle(utterances, shuffling[0], reshuffle_each_iteration=False)
-        examples = examples.take(self.steps * self.batch).enumerate().map(augmented)
+        examples = shuffle_examples(examples, buffer=utterances, seed=shuffling)
+        examples = augment_examples(
+            examples.take(self.steps * self.batch),
+            config=self.augmentation,
+            seed=augmenting,
+            banks=Banks(),
+            sample_rate=self.extractor.fbank.sample_rate,
+        )
         batches = extract_features(examples.padded_batch(self.batch), extractor=self.extractor)
+        batches = mask_features(batches, config=self.masking, seed=masking)
         return batches.enumerate().map(inputs)
-
-
-def _fold(seed: tf.Tensor, number: tf.Tensor) -> tf.Tensor:
-    return tf.random.experimental.stateless_fold_in(
-        tf.cast(seed, tf.int32), tf.cast(number, tf.int32)
-    )

@@ -1,84 +1,193 @@
 """The two datasets of a run: one to train on, one to evaluate on."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
 
 import tensorflow as tf
 
 from tfasr.configs.data import BatchConfig
 from tfasr.configs.features import AugmentConfig, SpecAugmentConfig
+from tfasr.configs.seeds import counted_generator, counted_seed
+from tfasr.data.augmentation import augment_examples, drawn_speed_samples, mask_features
+from tfasr.data.banks import Banks
 from tfasr.data.batches import (
     Buckets,
-    augment_examples,
-    batch_by_length,
+    batch_candidates,
     extract_features,
+    load_batches,
     make_buckets,
-    mask_features,
-    read_examples,
+    pad_to_edges,
     shuffle_examples,
-    shuffle_shards,
+    within_limits,
 )
+from tfasr.data.sources import Source
 from tfasr.features.extractor import FeatureExtractor
+
+# What an epoch draws, each from a seed of its own.
+_DRAWS = ("shuffle", "augment", "spec_augment")
+
+
+@dataclass(frozen=True)
+class Worker:
+    """One of several that share an epoch's batches.
+
+    Args:
+        index: From 0.
+        count: How many there are.
+    """
+
+    index: int = 0
+    count: int = 1
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.index < self.count:
+            raise ValueError(
+                f"a worker's index must lie under their count; got index={self.index}, "
+                f"count={self.count}"
+            )
 
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingPipeline:
     """Batches to train on, the same for the same seed and epoch.
 
+    What is shuffled and batched are keys and lengths, known before any audio is touched; so
+    skipping the batches that an interrupted run has seen costs next to nothing.
+
     Args:
-        shards: TFRecord files.
+        source: The utterances.
         domains: Domains to train on; empty means all.
         buckets: Length classes.
-        batching: Limits and shuffle buffer.
+        batching: Limits, shuffle buffer and data service.
         extractor: The features.
         augmentation: Of the waveforms.
         masking: Of the features.
+        banks: Recorded noise and rooms that the augmentation asks for.
+        worker: Which share of the batches.
         seed: The run's seed.
     """
 
-    shards: Sequence[Path]
+    source: Source
     domains: Sequence[str]
     buckets: Buckets
     batching: BatchConfig
     extractor: FeatureExtractor
     augmentation: AugmentConfig
     masking: SpecAugmentConfig
+    banks: Banks = field(default_factory=Banks)
+    worker: Worker = field(default_factory=Worker)
     seed: int
 
     def epoch(self, epoch: int, skip: int = 0) -> tf.data.Dataset:
         """Batches of one epoch from batch `skip` on, as `model_inputs` and "id" and "text"."""
-        rate, seed = self.extractor.fbank.sample_rate, self.seed
-        examples = read_examples(
-            shuffle_shards(self.shards, seed=seed, epoch=epoch),
+        items = self.source.items()
+        order = counted_generator(self.seed, "items", epoch).permutation(len(items))
+        seeds = [counted_seed(self.seed, draw, epoch) for draw in _DRAWS]
+        trace, spec = self._traced
+        if not self.batching.service:
+            made = trace(items[order], seeds, skip)
+            return tf.data.experimental.from_variant(made, spec).prefetch(4)
+        # Every worker of the service would skip as many.
+        made = trace(items[order], seeds, 0)
+        service = tf.data.experimental.service.distribute(
+            processing_mode=tf.data.experimental.service.ShardingPolicy.DYNAMIC,
+            service=f"grpc://{self.batching.service}",
+        )
+        return tf.data.experimental.from_variant(made, spec).apply(service).skip(skip)
+
+    @cached_property
+    def _traced(self) -> tuple[Callable[..., tf.Tensor], Any]:
+        # Tracing the maps anew would cost a second an epoch.
+        items = self.source.items()
+        specs = []
+
+        @tf.function(
+            input_signature=[
+                tf.TensorSpec([None], tf.as_dtype(items.dtype)),
+                tf.TensorSpec([len(_DRAWS), 2], tf.int32),
+                tf.TensorSpec([], tf.int64),
+            ],
+            autograph=False,
+        )
+        def trace(items: tf.Tensor, seeds: tf.Tensor, skip: tf.Tensor) -> tf.Tensor:
+            batches = self._batches(items, seeds, skip)
+            specs.append(batches.element_spec)
+            return tf.data.experimental.to_variant(batches)
+
+        return trace.get_concrete_function(), specs[0]
+
+    def _batches(self, items: tf.Tensor, seeds: tf.Tensor, skip: tf.Tensor) -> tf.data.Dataset:
+        shuffling, augmenting, masking = tf.unstack(seeds)
+        rate = self.extractor.fbank.sample_rate
+
+        def stretched(candidate: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+            samples = drawn_speed_samples(
+                candidate["number"],
+                candidate["num_samples"],
+                speeds=self.augmentation.speeds,
+                seed=augmenting,
+            )
+            return {**candidate, "num_samples": samples}
+
+        def load(keys: tf.data.Dataset) -> tf.data.Dataset:
+            return augment_examples(
+                self.source.load(keys),
+                config=self.augmentation,
+                seed=augmenting,
+                banks=self.banks,
+                sample_rate=rate,
+            )
+
+        candidates = within_limits(
+            self.source.candidates(items),
             domains=self.domains,
             min_seconds=self.batching.min_seconds,
             max_seconds=self.batching.max_seconds,
             sample_rate=rate,
         )
-        examples = shuffle_examples(
-            examples, buffer=self.batching.shuffle_utterances, seed=seed, epoch=epoch
-        )
-        examples = augment_examples(examples, config=self.augmentation, seed=seed, epoch=epoch)
-        batches = batch_by_length(examples, buckets=self.buckets, sample_rate=rate)
-        batches = extract_features(batches.skip(skip), extractor=self.extractor)
-        batches = mask_features(batches, config=self.masking, seed=seed, epoch=epoch)
-        return batches.prefetch(4)
+        keys = self._shuffled_keys(candidates.map(stretched), shuffling)
+        if self.worker.count > 1:
+            keys = keys.shard(self.worker.count, self.worker.index)
+        keys = keys.skip(skip)
+        batches = load_batches(keys, load)
+        batches = pad_to_edges(batches, buckets=self.buckets, sample_rate=rate)
+        batches = extract_features(batches, extractor=self.extractor)
+        return mask_features(batches, config=self.masking, seed=masking)
+
+    def _shuffled_keys(self, candidates: tf.data.Dataset, seed: tf.Tensor) -> tf.data.Dataset:
+        rate, buffer = self.extractor.fbank.sample_rate, self.batching.shuffle_utterances
+        if not self.batching.service:
+            candidates = shuffle_examples(candidates, buffer=buffer, seed=seed)
+            return batch_candidates(candidates, buckets=self.buckets, sample_rate=rate)
+        # TensorFlow 2.14's service gives every worker all of a dataset that is shuffled and then
+        # grouped: there it is batches that are shuffled.
+        keys = batch_candidates(candidates, buckets=self.buckets, sample_rate=rate)
+        batches = max(1, buffer // max(self.buckets.batch_sizes))
+        return shuffle_examples(keys, buffer=batches, seed=seed)
 
 
 def every_example(
-    shards: Sequence[Path], durations: Sequence[float], domains: Sequence[str], sample_rate: int
+    source: Source, durations: Sequence[float], domains: Sequence[str], sample_rate: int
 ) -> tf.data.Dataset:
-    """Every utterance of the shards once, as `parse_record` reads it, in order.
+    """Every utterance of a source once, as `parse_record` reads it, in order.
 
     Args:
-        shards: TFRecord files.
-        durations: Of their utterances, in seconds.
+        source: The utterances.
+        durations: Of them, in seconds.
         domains: Domains to keep; empty means all.
-        sample_rate: Of the shards, in hertz.
+        sample_rate: Of the source, in hertz.
     """
-    return read_examples(
-        shards,
+    candidates = _every_candidate(source, durations, domains, sample_rate)
+    return source.load(candidates.map(lambda candidate: candidate["key"]))
+
+
+def _every_candidate(
+    source: Source, durations: Sequence[float], domains: Sequence[str], sample_rate: int
+) -> tf.data.Dataset:
+    return within_limits(
+        source.candidates(tf.constant(source.items())),
         domains=domains,
         min_seconds=0.0,
         max_seconds=max(durations) + 1,
@@ -87,18 +196,18 @@ def every_example(
 
 
 def evaluation_batches(
-    shards: Sequence[Path],
+    source: Source,
     durations: Sequence[float],
     *,
     domains: Sequence[str] = (),
     extractor: FeatureExtractor,
     batch_seconds: float = 120.0,
 ) -> tf.data.Dataset:
-    """Every utterance of the shards once, without augmentation, in a fixed order.
+    """Every utterance of a source once, without augmentation, in a fixed order.
 
     Args:
-        shards: TFRecord files.
-        durations: Of their utterances, in seconds.
+        source: The utterances.
+        durations: Of them, in seconds.
         domains: Domains to keep; empty means all.
         extractor: The features.
         batch_seconds: Audio in a full batch, padding included, in seconds.
@@ -112,6 +221,7 @@ def evaluation_batches(
         batch_seconds=batch_seconds, min_seconds=0.0, max_seconds=max(durations) + 1
     )
     buckets = make_buckets(durations, batching)
-    examples = every_example(shards, durations, domains, rate)
-    batches = batch_by_length(examples, buckets=buckets, sample_rate=rate)
+    candidates = _every_candidate(source, durations, domains, rate)
+    keys = batch_candidates(candidates, buckets=buckets, sample_rate=rate)
+    batches = load_batches(keys, source.load)
     return extract_features(batches, extractor=extractor).prefetch(4)

@@ -1,16 +1,26 @@
 """The folder that `tfasr prepare` writes, as the other stages read it."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from tfasr.artifacts.files import read_json, read_json_lines
-from tfasr.audio.utterance import SPLITS, Split
-from tfasr.configs.features import FbankConfig
-from tfasr.features.extractor import FeatureStatistics
+import tensorflow as tf
 
-INDEX = "data.json"
+from tfasr.artifacts.files import read_json, read_json_lines, sha256_of
+from tfasr.audio.reading import AudioReader
+from tfasr.audio.utterance import SPLITS, Split
+from tfasr.configs.audio import AudioConfig
+from tfasr.configs.data import Reading
+from tfasr.configs.features import FbankConfig
+from tfasr.configs.prepare import INDEX
+from tfasr.data.recording_source import RecordingSource
+from tfasr.data.recordings import reading_errors
+from tfasr.data.sources import ShardSource, Source
+from tfasr.features.extractor import FeatureStatistics
+from tfasr.text.tokenizer import Tokenizer
 
 
 @dataclass(frozen=True)
@@ -82,6 +92,52 @@ class PreparedData:
         if missing:
             raise ValueError(f"{missing[0]}: this shard is missing; prepare the data again")
         return files
+
+    def source(self, split: Split, reading: Reading = "shards") -> Source:
+        """The utterances of a split.
+
+        Args:
+            split: The split.
+            reading: "shards" reads what was prepared; "recordings" decodes the recordings that
+                it was prepared from.
+
+        Raises:
+            ValueError: The split is empty, or a shard is missing.
+        """
+        shards = self.shards(split)
+        if reading == "shards":
+            return ShardSource(shards, self.index.get("compression", "none"))
+        tokenizer = Tokenizer(self.tokenizer)
+        rows = self.manifest(split)
+        return RecordingSource(
+            self.folder, rows, [tokenizer.encode(row["text"]) for row in rows], self.reader
+        )
+
+    @contextmanager
+    def reading(self) -> Iterator[None]:
+        """Says in one line which file a dataset could not read; put it around the loop.
+
+        Raises:
+            ValueError: A shard or a recording is damaged; names it.
+        """
+        try:
+            with reading_errors():
+                yield
+        except tf.errors.DataLossError:
+            for split in SPLITS:
+                for row in self.index["splits"][split]["shards"]:
+                    if sha256_of(self.folder / row["file"]) != row["sha256"]:
+                        raise ValueError(
+                            f"{self.folder / row['file']}: this shard is damaged; remove "
+                            f"{self.folder} and prepare the data again"
+                        ) from None
+            raise
+
+    @property
+    def reader(self) -> AudioReader:
+        """How the recordings were read."""
+        settings = read_json(self.folder / "settings.json").get("audio", {})
+        return AudioReader(sample_rate=self.index["sample_rate"], settings=AudioConfig(**settings))
 
     def manifest(self, split: Split) -> list[dict[str, Any]]:
         """Rows of a split's manifest."""
