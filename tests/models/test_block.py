@@ -3,6 +3,7 @@ import pytest
 import tensorflow as tf
 
 from tfasr.models.block import MODULES, ConformerBlock
+from tfasr.models.sparse_attention import ProbSparseAttention
 
 
 def test_output_by_hand():
@@ -67,3 +68,85 @@ def test_dropout_is_decided_by_the_seed(noise):
 def test_settings_that_do_not_divide_the_width_are_named(noise, settings, message):
     with pytest.raises(ValueError, match=message):
         ConformerBlock(ff_units=(4, 4), conv_kernel=3, **settings)(noise(1, 2, 8))
+
+
+# Where each form puts norms: before a module, after each sum, after the last; and its alpha.
+@pytest.mark.parametrize(
+    ("residual", "before", "after", "last", "alpha"),
+    [
+        ("pre_norm", True, False, True, 1.0),
+        ("post_norm", False, True, False, 1.0),
+        ("deep_norm", False, True, False, 1.5),
+        ("deep_norm_mixture", True, True, False, 1.5),
+        ("deep_norm_release", True, False, True, 1.5),
+    ],
+)
+def test_residuals_are_joined_as_their_equations_say(
+    noise, with_noise_weights, residual, before, after, last, alpha
+):
+    block = ConformerBlock(2, (12, 6), 3, norm_groups=4, residual=residual, alpha=alpha)
+    block = with_noise_weights(block, (None, None, 8))
+    x, mask = tf.constant(noise(2, 6, 8)), tf.sequence_mask([4, 6], 6)
+
+    def normalised(layer, y):
+        mean, variance = tf.nn.moments(y, [-1], keepdims=True)
+        return (y - mean) / tf.sqrt(variance + 1e-5) * layer.gamma + layer.beta
+
+    y = x
+    for place, module in enumerate(MODULES[:-1], start=1):
+        layer = getattr(block, module)
+        given = normalised(layer.norm, y) if before else y
+        layer.norm, kept = tf.identity, layer.norm
+        masked = {"mask": mask} if module in ("attention", "convolution") else {}
+        f = layer(given, **masked)
+        layer.norm = kept
+        y = alpha * y + (f / 2 if "feed_forward" in module else f)
+        y = normalised(getattr(block, f"norm_{place}"), y) if after else y
+    expected = normalised(block.norm, y) if last else y
+    np.testing.assert_allclose(block(x, mask=mask), expected, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("residual", "norms"),
+    [("pre_norm", 5), ("post_norm", 4), ("deep_norm", 4), ("deep_norm_mixture", 8)],
+)
+def test_a_block_has_the_norms_of_its_residual(residual, norms):
+    block = ConformerBlock(2, (12, 12), 3, norm_groups=4, residual=residual)
+    block.build(tf.TensorShape([None, None, 8]))
+    named = [w.name for w in block.weights if "gamma" in w.name and "depthwise" not in w.name]
+    assert len(named) == norms
+
+
+def test_a_module_is_as_large_in_a_release_block_as_in_a_conformer_s():
+    def sizes(residual):
+        block = ConformerBlock(2, (12, 12), 3, norm_groups=4, residual=residual)
+        block.build(tf.TensorShape([None, None, 8]))
+        return [(weight.name, weight.shape) for weight in block.weights]
+
+    assert sizes("deep_norm_release") == sizes("pre_norm")
+
+
+def test_the_attention_is_the_one_that_is_named():
+    assert isinstance(
+        ConformerBlock(2, (4, 4), 3, attention="probsparse").attention, ProbSparseAttention
+    )
+
+
+def test_deep_norm_starts_some_weights_smaller():
+    block = ConformerBlock(2, (4, 4), 3, residual="deep_norm", alpha=2.0, beta=0.5)
+    places = {"feed_forward_1/up", "feed_forward_1/down", "feed_forward_2/up"}
+    places |= {"feed_forward_2/down", "attention/value", "attention/output"}
+    assert block.gains == {f"{place}/kernel": 0.5 for place in places}
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"attention": "local"}, "dense or probsparse; got attention='local'"),
+        ({"residual": "none"}, "got residual='none'"),
+        ({"alpha": 2.0}, "need a deep_norm residual; got alpha=2.0, beta=1.0, residual=pre_norm"),
+    ],
+)
+def test_choices_that_there_are_not_are_named(settings, message):
+    with pytest.raises(ValueError, match=message):
+        ConformerBlock(2, (4, 4), 3, **settings)

@@ -10,11 +10,24 @@ import tensorflow as tf
 
 from tfasr.models.attention import RelativeAttention
 from tfasr.models.block import ConformerBlock
+from tfasr.models.citrinet import (
+    CitrinetBlock,
+    CitrinetEnd,
+    NormalisedPointwise,
+    SeparableConv,
+    SqueezeExcite,
+)
 from tfasr.models.conformer import ConformerCTC
 from tfasr.models.convolution import ConvolutionModule, DepthwiseConv
+from tfasr.models.decoder import BidirectionalDecoder
+from tfasr.models.decoder_attention import CausalAttention, CrossAttention
+from tfasr.models.decoder_block import DecoderBlock, ReluFeedForward
 from tfasr.models.feed_forward import FeedForward
 from tfasr.models.normalization import MaskedBatchNorm, MaskedGroupNorm
+from tfasr.models.residual import AfterNorm
+from tfasr.models.sparse_attention import ProbSparseAttention
 from tfasr.models.subsampling import ConvSubsampling
+from tfasr.models.transformer_block import TransformerBlock
 
 CHANNELS = 8
 
@@ -22,6 +35,18 @@ CHANNELS = 8
 def small_conformer():
     blocks = [ConformerBlock(2, (12, 12), 4, "group", 2, name=f"block_{i}") for i in (0, 1)]
     return ConformerCTC(ConvSubsampling(6, name="subsampling"), blocks, 5)
+
+
+def small_citrinet():
+    blocks = [CitrinetBlock(3, 2, 2, 2, norm_groups=2, name=f"block_{i}") for i in (0, 1)]
+    prologue = CitrinetEnd(6, 3, 2, norm_groups=3, name="prologue")
+    epilogue = CitrinetEnd(4, 5, 2, norm_groups=2, name="epilogue")
+    return ConformerCTC(prologue, blocks, 5, final=epilogue)
+
+
+def deep_block(residual, attention="dense"):
+    settings = {"conv_norm": "group", "norm_groups": 4, "attention": attention, "conv_bias": True}
+    return ConformerBlock(2, (12, 6), 5, residual=residual, alpha=1.5, beta=0.5, **settings)
 
 
 def with_mask(layer, x, mask):
@@ -36,14 +61,37 @@ def zero_on_padding(layer, x, mask):
     return layer(tf.where(mask[:, :, None], x, tf.zeros([], x.dtype)))
 
 
+def masked_and_zero_on_padding(layer, x, mask):
+    return layer(tf.where(mask[:, :, None], x, tf.zeros([], x.dtype)), mask=mask)
+
+
 def with_num_frames(layer, x, mask):
     return layer(x, tf.reduce_sum(tf.cast(mask, tf.int32), 1))
+
+
+def with_itself_encoded(layer, x, mask):
+    return layer(x, x, mask=mask)
+
+
+def with_tokens(layer, x, mask):
+    """Logits of both directions for one token less than there are frames."""
+    num_rows, num_frames = tf.unstack(tf.shape(x)[:2])
+    lengths = tf.fill([num_rows], num_frames)
+    lengths = lengths if mask is None else tf.reduce_sum(tf.cast(mask, tf.int32), 1)
+    tokens = tf.tile(tf.range(1, num_frames)[None] * 3 % layer.left.vocabulary, [num_rows, 1])
+    return tf.concat(layer(x, mask, tokens, tf.maximum(lengths - 1, 0)), -1)
 
 
 # The layer, how it is called, and by how much it shortens its input.
 CASES = {
     "feed_forward": (lambda: FeedForward(12), frame_by_frame, 1),
     "attention": (lambda: RelativeAttention(2), with_mask, 1),
+    "sparse_attention": (lambda: ProbSparseAttention(2), with_mask, 1),
+    "relu_feed_forward": (lambda: ReluFeedForward(12), frame_by_frame, 1),
+    "causal_attention": (lambda: CausalAttention(2), frame_by_frame, 1),
+    "cross_attention": (lambda: CrossAttention(2), with_itself_encoded, 1),
+    "decoder_block": (lambda: DecoderBlock(2, 12), with_itself_encoded, 1),
+    "decoder": (lambda: BidirectionalDecoder(1, 1, 2, 12, 5), with_tokens, 1),
     "depthwise_odd": (lambda: DepthwiseConv(3), zero_on_padding, 1),
     "depthwise_even": (lambda: DepthwiseConv(4), zero_on_padding, 1),
     "convolution_group": (lambda: ConvolutionModule(3, "group", 4), with_mask, 1),
@@ -53,7 +101,20 @@ CASES = {
     "subsampling": (lambda: ConvSubsampling(6), with_mask, 4),
     "block_group": (lambda: ConformerBlock(2, (12, 6), 5, "group", 4), with_mask, 1),
     "block_batch": (lambda: ConformerBlock(2, (12, 6), 4, "batch"), with_mask, 1),
+    "block_deep_norm": (lambda: deep_block("deep_norm"), with_mask, 1),
+    "block_deep_norm_mixture": (lambda: deep_block("deep_norm_mixture"), with_mask, 1),
+    "block_deep_sparse": (lambda: deep_block("deep_norm_release", "probsparse"), with_mask, 1),
+    "after_norm": (lambda: AfterNorm(), with_mask, 1),
+    "transformer_block": (lambda: TransformerBlock(2, 12), with_mask, 1),
+    "pointwise_batch": (lambda: NormalisedPointwise(6, "batch"), with_mask, 1),
+    "separable": (lambda: SeparableConv(6, 5, 1, "group", 3), masked_and_zero_on_padding, 1),
+    "separable_strided": (lambda: SeparableConv(6, 3, 2, "batch"), masked_and_zero_on_padding, 2),
+    "squeeze": (lambda: SqueezeExcite(4), with_mask, 1),
+    "citrinet_end": (lambda: CitrinetEnd(6, 5, 2, "group", 3), with_mask, 1),
+    "citrinet_block": (lambda: CitrinetBlock(3, 1, 2, 2, "group", 4), with_mask, 1),
+    "citrinet_block_strided": (lambda: CitrinetBlock(5, 2, 3, 2, "batch"), with_mask, 2),
     "conformer": (small_conformer, with_num_frames, 4),
+    "citrinet": (small_citrinet, with_num_frames, 4),
 }
 
 
@@ -88,7 +149,10 @@ def test_padding_changes_no_real_frame(case, layer, noise, length, frames):
 
 def test_no_mask_means_that_all_frames_are_real(case, layer, noise):
     call, x = case[1], tf.constant(noise(2, 7, CHANNELS))
-    without = layer(x, tf.constant([7, 7])) if call is with_num_frames else layer(x)
+    if call in (with_itself_encoded, with_tokens):
+        without = call(layer, x, None)
+    else:
+        without = layer(x, tf.constant([7, 7])) if call is with_num_frames else layer(x)
     np.testing.assert_allclose(without, call(layer, x, real([7, 7], 7)), atol=1e-6)
 
 

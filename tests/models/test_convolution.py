@@ -44,6 +44,22 @@ def test_a_convolution_is_scipys_correlation_of_each_channel(noise, size, frames
     )
 
 
+def test_a_bias_is_added_to_each_channel_of_the_convolution(noise):
+    layer, x = DepthwiseConv(3, use_bias=True), noise(1, 4, 2)
+    without = layer(x).numpy()
+    layer.bias.assign([1.0, -2.0])
+    np.testing.assert_allclose(layer(x), without + np.array([1.0, -2.0]), atol=1e-6)
+
+
+def test_only_a_module_that_asks_for_it_has_a_bias_after_its_depthwise_convolution():
+    names = []
+    for use_bias in (False, True):
+        layer = ConvolutionModule(3, norm_groups=2, use_bias=use_bias)
+        layer.build(tf.TensorShape([None, None, 4]))
+        names.append({weight.name for weight in layer.weights})
+    assert names[1] - names[0] == {"depthwise/bias:0"}
+
+
 def module_with_known_middle(norm):
     """Whatever comes in, the depthwise convolution sees ones and gives 2, 3, 2 of 3 frames."""
     layer = ConvolutionModule(3, norm, 1)

@@ -12,19 +12,21 @@ from tfasr.models.scopes import build_in_scope
 
 @keras.saving.register_keras_serializable(package="tfasr")
 class DepthwiseConv(keras.layers.Layer):
-    """Depthwise convolution over frames, same length, without a bias.
+    """Depthwise convolution over frames, same length.
 
     Args:
         kernel_size: In frames; an even one looks one frame farther ahead than back.
+        use_bias: Whether a bias is added to each channel.
 
     Call:
         x: [B, T, C] float, zero on padded frames.
         returns: [B, T, C].
     """
 
-    def __init__(self, kernel_size: int, **kwargs: Any) -> None:
+    def __init__(self, kernel_size: int, use_bias: bool = False, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.kernel_size = kernel_size
+        self.use_bias = use_bias
 
     def build(self, input_shape: tf.TensorShape) -> None:
         # Keras would count the channels into both fans of a [K, C, 1] kernel.
@@ -33,15 +35,19 @@ class DepthwiseConv(keras.layers.Layer):
             shape=(self.kernel_size, input_shape[-1]),
             initializer=keras.initializers.VarianceScaling(1.0, "fan_in", "uniform"),
         )
+        if self.use_bias:
+            self.bias = self.add_weight(name="bias", shape=(input_shape[-1],), initializer="zeros")
         super().build(input_shape)
 
     def call(self, x: tf.Tensor) -> tf.Tensor:
         kernel = tf.cast(self.kernel, x.dtype)[:, None, :, None]  # [K, 1, C, 1]
         y = tf.nn.depthwise_conv2d(x[:, :, None], kernel, [1, 1, 1, 1], "SAME")
-        return tf.squeeze(y, 2)
+        y = tf.squeeze(y, 2)
+        return y + tf.cast(self.bias, y.dtype) if self.use_bias else y
 
     def get_config(self) -> dict[str, Any]:
-        return {**super().get_config(), "kernel_size": self.kernel_size}
+        sizes = {"kernel_size": self.kernel_size, "use_bias": self.use_bias}
+        return {**super().get_config(), **sizes}
 
 
 @keras.saving.register_keras_serializable(package="tfasr")
@@ -53,6 +59,7 @@ class ConvolutionModule(keras.layers.Layer):
         norm: Normalisation after the depthwise convolution.
         norm_groups: Channel groups of a group normalisation; divides D.
         dropout: Rate on the output, in [0, 1).
+        use_bias: Whether the depthwise convolution has a bias.
 
     Call:
         x: [B, T, D] float.
@@ -73,16 +80,18 @@ class ConvolutionModule(keras.layers.Layer):
         norm: Literal["group", "batch"] = "group",
         norm_groups: int = 16,
         dropout: float = 0.0,
+        use_bias: bool = False,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
         self.kernel_size = kernel_size
+        self.use_bias = use_bias
         self.norm_kind = norm
         self.norm_groups = norm_groups
         self.dropout = dropout
         self.supports_masking = True
         self.norm = keras.layers.LayerNormalization(epsilon=1e-5, name="norm")
-        self.depthwise = DepthwiseConv(kernel_size, name="depthwise")
+        self.depthwise = DepthwiseConv(kernel_size, use_bias, name="depthwise")
         self.depthwise_norm = self._make_norm(norm)
 
     def _make_norm(self, norm: str) -> Any:
@@ -131,4 +140,5 @@ class ConvolutionModule(keras.layers.Layer):
             "norm": self.norm_kind,
             "norm_groups": self.norm_groups,
             "dropout": self.dropout,
+            "use_bias": self.use_bias,
         }

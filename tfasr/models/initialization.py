@@ -6,15 +6,15 @@ from collections.abc import Iterable
 import tensorflow as tf
 
 from tfasr.configs.seeds import counted_seed
-from tfasr.models.attention import OUTPUT_GAIN
 from tfasr.models.layout import Entry
 
 
 def initial_value(entry: Entry, run_seed: int, draw: int = 0) -> tf.Tensor:
     """Draws a variable's first value.
 
-    Kernels are Glorot-uniform (the depthwise one by its own fan-in, attention's output with
-    its gain), gains one, biases zero.
+    Kernels are Glorot-uniform with the entry's gain (the depthwise one by its own fan-in),
+    gains of norms one, biases zero. Embeddings are normal with variance 1 / D, as the decoder
+    scales them by sqrt(D).
 
     Args:
         entry: The variable and its place.
@@ -28,19 +28,21 @@ def initial_value(entry: Entry, run_seed: int, draw: int = 0) -> tf.Tensor:
     last = entry.role.rsplit("/", 1)[-1]
     if last in ("gamma", "moving_variance"):
         return tf.ones(entry.shape)
+    seed = counted_seed(run_seed, "weights", entry.name, draw)
+    if last == "embeddings":
+        deviation = entry.shape[-1] ** -0.5
+        return tf.random.stateless_normal(entry.shape, seed, 0.0, deviation, alg="philox")
     if last != "kernel":
         return tf.zeros(entry.shape)
     limit = math.sqrt(_limit_squared(entry))
-    seed = counted_seed(run_seed, "weights", entry.name, draw)
     return tf.random.stateless_uniform(entry.shape, seed, -limit, limit, alg="philox")
 
 
 def _limit_squared(entry: Entry) -> float:
-    if entry.role == "depthwise/kernel":
+    if entry.role.endswith("depthwise/kernel"):
         return 3 / entry.shape[0]
     *receptive_field, fan_in, fan_out = entry.shape
-    gain = OUTPUT_GAIN if (entry.module, entry.role) == ("attention", "output/kernel") else 1.0
-    return gain**2 * 6 / (math.prod(receptive_field) * (fan_in + fan_out))
+    return entry.gain**2 * 6 / (math.prod(receptive_field) * (fan_in + fan_out))
 
 
 def initialize(entries: Iterable[Entry], run_seed: int, draw: int = 0) -> None:

@@ -3,21 +3,19 @@
 import hashlib
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import prod
 
-import keras
 import tensorflow as tf
 
 from tfasr.configs.model import ModelConfig
-from tfasr.models.block import MODULES
-from tfasr.models.conformer import build_model
+from tfasr.models.conformer import ConformerCTC, build_model
 
 _NAME = re.compile(r"(?:block_(?P<block>\d+)/)?(?P<module>\w+)/(?P<role>[\w/]+):0")
 
 # The axis along which a feed-forward module's inner units lie, by role.
 INNER_AXES = {"up/kernel": 1, "up/bias": 0, "down/kernel": 0}
-FEED_FORWARDS = ("feed_forward_1", "feed_forward_2")
+FEED_FORWARDS = ("feed_forward_1", "feed_forward_2", "feed_forward")
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,15 +24,17 @@ class Entry:
 
     Args:
         variable: The variable.
-        block: Index of its Conformer block; None outside the blocks.
-        module: "attention" and so on in a block; "subsampling" or "head" outside.
+        block: Index of its block; None outside the blocks.
+        module: "attention" and so on in a block; "subsampling", "head" and so on outside.
         role: Its name in the module, such as "up/kernel".
+        gain: Xavier gain that a kernel's first weights have.
     """
 
     variable: tf.Variable
     block: int | None
     module: str
     role: str
+    gain: float = 1.0
 
     @property
     def name(self) -> str:
@@ -68,8 +68,10 @@ class Layout:
         ValueError: A variable's name fits no place.
     """
 
-    def __init__(self, model: keras.Model) -> None:
-        self.entries = [_entry(variable) for variable in model.variables]
+    def __init__(self, model: ConformerCTC) -> None:
+        places = [_entry(variable) for variable in model.variables]
+        gains = model.gains
+        self.entries = [replace(entry, gain=gains.get(entry.name, 1.0)) for entry in places]
         self.num_blocks = 1 + max(
             (entry.block for entry in self.entries if entry.block is not None), default=-1
         )
@@ -81,6 +83,13 @@ class Layout:
     def trainable(self) -> list[Entry]:
         """Entries of the trainable variables."""
         return [entry for entry in self.entries if entry.variable.trainable]
+
+    @property
+    def modules(self) -> tuple[str, ...]:
+        """Modules of the blocks, in the order of their variables."""
+        return tuple(
+            dict.fromkeys(entry.module for entry in self.entries if entry.block is not None)
+        )
 
     def of_block(self, block: int, module: str | None = None) -> list[Entry]:
         """Entries of one block, or of one module in it."""
@@ -95,15 +104,14 @@ class Layout:
         return sum(entry.size for entry in self.entries)
 
     def block_parameters(self) -> int:
-        """Parameters of all Conformer blocks."""
+        """Parameters of all blocks of the encoder."""
         return sum(entry.size for entry in self.entries if entry.block is not None)
 
     def module_parameters(self) -> dict[str, int]:
         """Parameters by module, over all blocks, and outside them."""
-        outside = [entry.module for entry in self.entries if entry.block is None]
         return {
             module: sum(entry.size for entry in self.entries if entry.module == module)
-            for module in dict.fromkeys([*outside[:1], *MODULES, *outside])
+            for module in dict.fromkeys(entry.module for entry in self.entries)
         }
 
 
@@ -119,6 +127,29 @@ def layout_without_weights(config: ModelConfig) -> Layout:
     """Lays out the model of a configuration without allocating its weights."""
     with tf.Graph().as_default():
         return Layout(build_model(config))
+
+
+def release_parameters(config: ModelConfig) -> int:
+    """Counts parameters as the release of the Deep Sparse Conformer has them.
+
+    Its toolkit builds a projection of twice the width, with a bias, in every encoder block and
+    two in every decoder block, and never uses them. The published sizes count them.
+
+    Args:
+        config: A Conformer.
+
+    Returns:
+        Parameters of the model and of those projections.
+
+    Raises:
+        ValueError: It is no Conformer.
+    """
+    if config.family != "conformer":
+        raise ValueError(f"the release has Conformers only; got family={config.family}")
+    decoder = config.decoder
+    projections = config.num_blocks + 2 * (decoder.num_blocks_left + decoder.num_blocks_right)
+    projection = (2 * config.dim + 1) * config.dim
+    return layout_without_weights(config).parameters() + projections * projection
 
 
 def weights_hash(layout: Layout) -> str:

@@ -5,10 +5,13 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from tfasr.configs.model import Subsampling
 from tfasr.models.normalization import frames_or_all
 from tfasr.models.scopes import build_in_scope
 
 SUBSAMPLING = 4
+# What the first frame without a border is made of.
+RECEPTIVE_FIELD = 7
 
 
 def subsampled(num_frames: tf.Tensor) -> tf.Tensor:
@@ -16,49 +19,85 @@ def subsampled(num_frames: tf.Tensor) -> tf.Tensor:
     return (num_frames + SUBSAMPLING - 1) // SUBSAMPLING
 
 
+def subsampled_without_border(num_frames: tf.Tensor) -> tf.Tensor:
+    """Frames after two convolutions that see real frames only; below seven frames none."""
+    frames = ((num_frames - 1) // 2 - 1) // 2
+    return frames if isinstance(frames, int) else tf.maximum(frames, 0)
+
+
 @keras.saving.register_keras_serializable(package="tfasr")
 class ConvSubsampling(keras.layers.Layer):
     """Two 3x3 convolutions of stride 2 with ReLU, and a projection to the model's width.
 
-    One frame is padded on either side whatever the length, where "same" padding would move
-    with the parity of the longest utterance in the batch.
+    With a border, one frame is padded on either side whatever the length, where "same" padding
+    of a stride would move with the parity of the longest utterance in the batch. Without one,
+    each frame is made of seven real frames, or is padding itself.
 
     Args:
         dim: Channels of the convolutions and width D of the output.
+        border: "same", a frame and a bin of zeros on every side, or "valid", none.
 
     Call:
         x: [B, T, F] float features.
         mask: [B, T] bool, True on real frames; None means all are real.
-        returns: [B, ceil(T / 4), D].
+        returns: [B, T', D], T' as `num_frames` counts; one frame of padding where "valid"
+            leaves none of a whole batch.
+
+    Raises:
+        ValueError: `border` is unknown, or leaves no mel bin.
 
     Source: Gulati et al. (2020), section 2; channels and padding from the counts of table 1.
+        Without a border as in WeNet, whose 80 bins become 39 and 19.
     """
 
-    def __init__(self, dim: int, **kwargs: Any) -> None:
+    def __init__(self, dim: int, border: Subsampling = "same", **kwargs: Any) -> None:
         super().__init__(**kwargs)
+        if border not in ("same", "valid"):
+            raise ValueError(f"border must be same or valid; got border={border!r}")
         self.dim = dim
+        self.border = border
         self.conv_1 = keras.layers.Conv2D(dim, 3, 2, "valid", activation="relu", name="conv_1")
         self.conv_2 = keras.layers.Conv2D(dim, 3, 2, "valid", activation="relu", name="conv_2")
         self.project = keras.layers.Dense(dim, name="project")
 
+    def num_frames(self, num_frames: tf.Tensor) -> tf.Tensor:
+        """Counts the real frames it gives of so many, int32 of any shape."""
+        if self.border == "valid":
+            return subsampled_without_border(num_frames)
+        return subsampled(num_frames)
+
     def build(self, input_shape: tf.TensorShape) -> None:
-        bins = subsampled(input_shape[-1])
+        bins = int(self.num_frames(int(input_shape[-1])))
+        if bins < 1:
+            raise ValueError(
+                f"without a border at least {RECEPTIVE_FIELD} mel bins are needed; "
+                f"got F={input_shape[-1]}"
+            )
         build_in_scope(self.conv_1, (None, None, None, 1))
         build_in_scope(self.conv_2, (None, None, None, self.dim))
         build_in_scope(self.project, (None, None, bins * self.dim))
         super().build(input_shape)
 
     def call(self, x: tf.Tensor, mask: tf.Tensor | None = None) -> tf.Tensor:
-        mask = frames_or_all(mask, x)
-        y = self.conv_1(_bordered(x[..., None], mask))  # [B, T/2, F/2, D]
-        y = self.conv_2(_bordered(y, mask[:, ::2]))  # [B, T/4, F/4, D]
+        if self.border == "valid":
+            y = self.conv_2(self.conv_1(_at_least_seven(x)[..., None]))  # [B, T', F', D]
+        else:
+            mask = frames_or_all(mask, x)
+            y = self.conv_1(_bordered(x[..., None], mask))  # [B, T/2, F/2, D]
+            y = self.conv_2(_bordered(y, mask[:, ::2]))  # [B, T/4, F/4, D]
         batch, frames = tf.shape(y)[0], tf.shape(y)[1]
         return self.project(tf.reshape(y, [batch, frames, y.shape[2] * self.dim]))
 
     def get_config(self) -> dict[str, Any]:
-        return {**super().get_config(), "dim": self.dim}
+        return {**super().get_config(), "dim": self.dim, "border": self.border}
 
 
 def _bordered(x: tf.Tensor, mask: tf.Tensor) -> tf.Tensor:
     real = tf.where(mask[:, :, None, None], x, tf.zeros([], x.dtype))
     return tf.pad(real, [[0, 0], [1, 1], [1, 1], [0, 0]])
+
+
+def _at_least_seven(x: tf.Tensor) -> tf.Tensor:
+    """Pads [B, T, ...] to the frames that make one."""
+    missing = tf.maximum(RECEPTIVE_FIELD - tf.shape(x)[1], 0)
+    return tf.pad(x, [[0, 0], [0, missing], *[[0, 0]] * (x.shape.rank - 2)])
