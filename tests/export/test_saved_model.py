@@ -47,7 +47,7 @@ def models(folders):
 def texts(tiny_data, tiny_run):
     """What training's own transcriber hears, by id."""
     batches = evaluation_batches(
-        tiny_data.shards("test"), tiny_data.durations("test"), extractor=tiny_run.extractor
+        tiny_data.source("test"), tiny_data.durations("test"), extractor=tiny_run.extractor
     )
     transcribe = model_transcriber(tiny_run.trained_model(), tiny_run.tokenizer.pieces)
     return {h.utterance_id: h.text for h in transcribe_batches(transcribe, batches)}
@@ -56,7 +56,7 @@ def texts(tiny_data, tiny_run):
 @pytest.fixture(scope="module")
 def waveforms(tiny_data):
     durations = tiny_data.durations("test")
-    examples = every_example(tiny_data.shards("test"), durations, (), 8000)
+    examples = every_example(tiny_data.source("test"), durations, (), 8000)
     return {e["id"].decode(): e["waveform"] for e in examples.as_numpy_iterator()}
 
 
@@ -99,7 +99,7 @@ def test_waveforms_give_the_text_that_training_hears(models, texts, waveforms, f
 
 def test_features_are_those_of_training(models, tiny_data, tiny_run, waveforms):
     batches = evaluation_batches(
-        tiny_data.shards("test"), tiny_data.durations("test"), extractor=tiny_run.extractor
+        tiny_data.source("test"), tiny_data.durations("test"), extractor=tiny_run.extractor
     )
     for batch in batches:
         own, lengths = padded([waveforms[name.decode()] for name in batch["id"].numpy()])

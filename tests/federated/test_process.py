@@ -12,7 +12,6 @@ from tfasr.federated.rounds import Server
 from tfasr.federated.submodels import SubModels
 from tfasr.federated.workers import worker_context
 from tfasr.losses.ctc import ctc_loss
-from tfasr.models.subsampling import subsampled
 
 pytestmark = pytest.mark.federated
 
@@ -41,7 +40,7 @@ def averaged_by_hand(model, datasets, config):
         for batch in dataset:
             with tf.GradientTape() as tape:
                 logits = model(batch["features"], batch["num_frames"], seed=batch["seed"])
-                frames = subsampled(batch["num_frames"])
+                frames = model.encoded_frames(batch["num_frames"])
                 loss = ctc_loss(logits, frames, batch["tokens"], batch["num_tokens"])
                 loss = tf.reduce_mean(loss)
             slopes = tape.gradient(loss, model.variables)

@@ -9,7 +9,7 @@ PREPARE = """--corpus manifest --fbank.sample_rate 8000 --fbank.num_mels 16 --to
     --shards.utterances 16 --shards.withheld_domains phone"""
 TRAIN = """--model.encoder.num_blocks 2 --model.encoder.dim 16 --model.encoder.num_heads 2
     --model.encoder.conv_kernel 3 --model.encoder.norm_groups 4 --model.encoder.dropout 0
-    --augmentation.speed 1,1 --masking.time_masks 0 --masking.frequency_masks 0
+    --augmentation.speeds 1 --masking.time_masks 0 --masking.frequency_masks 0
     --batching.batch_seconds 3 --optimizer.peak 1e-2 --optimizer.warmup 20"""
 
 

@@ -14,7 +14,7 @@ from tfasr.study.reset import FIRST_WEIGHTS, ResetStudy, study_block
 def batches(tiny_data, tiny_run):
     durations = tiny_data.durations("valid")
     data = evaluation_batches(
-        tiny_data.shards("valid"), durations, extractor=tiny_run.extractor, batch_seconds=2.0
+        tiny_data.source("valid"), durations, extractor=tiny_run.extractor, batch_seconds=2.0
     )
     return list(data)
 

@@ -8,7 +8,6 @@ import tensorflow as tf
 from tfasr.decoding.greedy import detokenize, greedy_tokens
 from tfasr.evaluation.error_rates import evaluate_texts
 from tfasr.models.conformer import ConformerCTC
-from tfasr.models.subsampling import subsampled
 
 
 @dataclass(frozen=True)
@@ -37,7 +36,7 @@ def model_transcriber(model: ConformerCTC, pieces: Sequence[str]) -> Transcriber
     )
     def transcribe(features: tf.Tensor, num_frames: tf.Tensor) -> tf.Tensor:
         logits = model(features, num_frames)
-        return detokenize(greedy_tokens(logits, subsampled(num_frames)), pieces)
+        return detokenize(greedy_tokens(logits, model.encoded_frames(num_frames)), pieces)
 
     return transcribe  # type: ignore[no-any-return]
 

@@ -9,7 +9,6 @@ from tfasr.decoding.greedy import detokenize, greedy_tokens
 from tfasr.export.freeze import freeze_block
 from tfasr.features.extractor import FeatureExtractor
 from tfasr.models.conformer import ConformerCTC
-from tfasr.models.subsampling import subsampled
 
 _AUDIO = [tf.TensorSpec([None], tf.string, name="audio")]
 _WAVEFORMS = [
@@ -61,7 +60,7 @@ def _signatures(
     def transcribe(waveforms: tf.Tensor, num_samples: tf.Tensor) -> tf.Tensor:
         frames, num_frames = extractor(waveforms, num_samples)
         logits = model(frames, num_frames)
-        return detokenize(greedy_tokens(logits, subsampled(num_frames)), pieces)
+        return detokenize(greedy_tokens(logits, model.encoded_frames(num_frames)), pieces)
 
     @tf.function(input_signature=_AUDIO, autograph=False)
     def serving_default(audio: tf.Tensor) -> dict[str, tf.Tensor]:

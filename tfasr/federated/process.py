@@ -15,7 +15,6 @@ from tfasr.federated.optimizers import client_optimizer, server_optimizer
 from tfasr.federated.submodels import SubModels, Units
 from tfasr.losses.ctc import ctc_loss
 from tfasr.models.conformer import build_model
-from tfasr.models.subsampling import subsampled
 
 
 class ClientModel(tff.learning.models.VariableModel):
@@ -58,7 +57,7 @@ class ClientModel(tff.learning.models.VariableModel):
         self, batch_input: Any, training: bool = True
     ) -> tff.learning.models.BatchOutput:
         logits = self.predict_on_batch(batch_input, training)
-        frames = subsampled(batch_input["num_frames"])
+        frames = self._model.encoded_frames(batch_input["num_frames"])
         losses = ctc_loss(logits, frames, batch_input["tokens"], batch_input["num_tokens"])
         self._loss.assign_add(tf.reduce_sum(losses))
         self._utterances.assign_add(tf.cast(tf.size(losses), tf.float32))

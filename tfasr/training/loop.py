@@ -1,7 +1,7 @@
 """The training loop: exact to resume, the same for the same seed."""
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
@@ -11,14 +11,12 @@ import tensorflow as tf
 from tfasr.artifacts.files import append_json_line, read_json_lines, write_json_lines
 from tfasr.configs.seeds import counted_seed
 from tfasr.configs.training import TrainConfig
-from tfasr.data.batches import MODEL_INPUTS
 from tfasr.data.pipelines import TrainingPipeline
 from tfasr.evaluation.transcription import Validation
-from tfasr.losses.ctc import ctc_loss, required_frames
-from tfasr.models.subsampling import subsampled
 from tfasr.training.checkpoints import Progress
-from tfasr.training.optimizer import make_optimizer, update_average
+from tfasr.training.optimizer import make_optimizer
 from tfasr.training.run import Run
+from tfasr.training.steps import Batch, Steps
 
 _LOG_EVERY = 20
 
@@ -35,6 +33,7 @@ class _Window:
 
     losses: list[float]
     audio_seconds: float = 0.0
+    input_wait: float = 0.0
     infeasible: int = 0
     started: float = 0.0
 
@@ -65,7 +64,7 @@ class Trainer:
             model=self.average,
             training=tf.train.Checkpoint(model=self.model, optimizer=self.optimizer),
         )
-        self._step = self._make_step()
+        self.steps = Steps(self.model, self.average, self.optimizer, config)
         self._last_validation: dict[str, float] = {}
 
     def train(self, report: Report) -> Progress:
@@ -82,15 +81,16 @@ class Trainer:
         """
         progress = self._resume()
         window = _Window([], started=time.monotonic())
-        for batch, position in self._batches(progress):
+        for batches, position, waited in self._groups(progress):
             before = time.monotonic()
+            window.input_wait += waited
             epoch, taken = position
             # An error rate is kept with the weights that it was measured on, and no others.
             progress = Progress(
                 step=progress.step + 1, epoch=epoch, batch=taken, seconds=progress.seconds
             )
-            self._take_step(batch, progress.step, window)
-            seconds = progress.seconds + time.monotonic() - before
+            self._take_step(batches, progress.step, window)
+            seconds = progress.seconds + waited + time.monotonic() - before
             progress = replace(progress, seconds=seconds)
             shown = {**self._figures(window, progress), **self._last_validation}
             report(progress.step, self.config.steps, **shown)
@@ -122,68 +122,56 @@ class Trainer:
             write_json_lines(log, (r for r in read_json_lines(log) if r["step"] <= progress.step))
         return progress
 
-    def _batches(
-        self, progress: Progress
-    ) -> Iterator[tuple[dict[str, tf.Tensor], tuple[int, int]]]:
-        """Yields batches and, with each, the position of the one after it."""
-        remaining, epoch, skip = self.config.steps - progress.step, progress.epoch, progress.batch
+    def _groups(self, progress: Progress) -> Iterator[tuple[list[Batch], tuple[int, int], float]]:
+        """Yields a step's batches, the position after them, and the seconds waited for them."""
+        group: list[Batch] = []
+        waiting = 0.0
+        for batch, position, waited in self._batches(progress):
+            group.append(batch)
+            waiting += waited
+            if len(group) == self.config.optimizer.accumulate:
+                yield group, position, waiting
+                group, waiting = [], 0.0
+
+    def _batches(self, progress: Progress) -> Iterator[tuple[Batch, tuple[int, int], float]]:
+        """Yields batches, the position of the one after it, and the seconds waited for it."""
+        remaining = (self.config.steps - progress.step) * self.config.optimizer.accumulate
+        epoch, skip = progress.epoch, progress.batch
         while remaining > 0:
             taken = skip
+            asked = time.monotonic()
             for batch in self.pipeline.epoch(epoch, skip).take(remaining):
                 taken += 1
                 remaining -= 1
-                yield batch, (epoch, taken)
+                yield batch, (epoch, taken), time.monotonic() - asked
+                asked = time.monotonic()
             if taken == skip == 0:
                 raise ValueError(f"{self.config.data}: holds no utterance to train on")
             epoch, skip = epoch + 1, 0
 
-    def _take_step(self, batch: dict[str, tf.Tensor], step: int, window: _Window) -> None:
-        seed = counted_seed(self.config.seed, "dropout", step)
-        inputs = {name: batch[name] for name in MODEL_INPUTS}
-        loss, infeasible = (value.numpy() for value in self._step(inputs, tf.constant(seed)))
-        if not np.isfinite(loss):
+    def _take_step(self, batches: Sequence[Batch], step: int, window: _Window) -> None:
+        seeds = [
+            counted_seed(self.config.seed, "dropout", step, place) for place in range(len(batches))
+        ]
+        outcome = self.steps.take(batches, seeds)
+        if not np.isfinite([outcome.loss, outcome.gradient_norm]).all():
             raise ValueError(
-                f"the loss must stay finite; got {loss} at step {step}. "
+                f"the loss and its gradient must stay finite; got {outcome.loss} and a norm of "
+                f"{outcome.gradient_norm} at step {step}. "
                 f"Lower optimizer.peak={self.config.optimizer.peak} or raise optimizer.warmup"
             )
         shift = self.pipeline.extractor.fbank.frame_shift_ms / 1000
-        window.losses.append(float(loss))
-        window.infeasible += int(infeasible)
-        window.audio_seconds += float(tf.reduce_sum(batch["num_frames"])) * shift
-
-    def _make_step(self) -> Callable[..., tuple[tf.Tensor, tf.Tensor]]:
-        variables = self.model.trainable_variables
-        signature = {
-            "features": tf.TensorSpec([None, None, self.model.num_mels], tf.float32),
-            "num_frames": tf.TensorSpec([None], tf.int32),
-            "tokens": tf.TensorSpec([None, None], tf.int32),
-            "num_tokens": tf.TensorSpec([None], tf.int32),
-        }
-
-        # Nothing here branches on a tensor, and converting it all would take half of the start.
-        @tf.function(input_signature=[signature, tf.TensorSpec([2], tf.int32)], autograph=False)
-        def step(batch: dict[str, tf.Tensor], seed: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-            with tf.GradientTape() as tape:
-                logits = self.model(batch["features"], batch["num_frames"], seed=seed)
-                loss, infeasible = batch_loss(logits, batch)
-            self.optimizer.apply_gradients(
-                zip(tape.gradient(loss, variables), variables, strict=True)
-            )
-            update_average(
-                self.average.variables,
-                self.model.variables,
-                self.optimizer.iterations,
-                self.config.optimizer.average,
-            )
-            return loss, infeasible
-
-        return step  # type: ignore[no-any-return]
+        window.losses.append(outcome.loss)
+        window.infeasible += outcome.infeasible
+        frames = sum(int(tf.reduce_sum(batch["num_frames"])) for batch in batches)
+        window.audio_seconds += frames * shift
 
     def _figures(self, window: _Window, progress: Progress) -> dict[str, float]:
         elapsed = max(time.monotonic() - window.started, 1e-9)
         return {
             "loss": float(np.mean(window.losses)),
             "audio_seconds_per_second": window.audio_seconds / elapsed,
+            "input_wait_share": window.input_wait / elapsed,
             "epoch": progress.epoch,
             **({"infeasible": window.infeasible} if window.infeasible else {}),
         }
@@ -206,19 +194,3 @@ class Trainer:
         if not hasattr(self, "_writer"):
             self._writer = tf.summary.create_file_writer(str(self.run.folder / "tensorboard"))
         return self._writer
-
-
-def batch_loss(logits: tf.Tensor, batch: dict[str, tf.Tensor]) -> tuple[tf.Tensor, tf.Tensor]:
-    """Averages the CTC loss over the utterances of a batch.
-
-    Args:
-        logits: [B, T, V + 1].
-        batch: With "num_frames" [B] before subsampling, "tokens" [B, U] and "num_tokens" [B].
-
-    Returns:
-        Scalar loss, and the number of utterances too short for their tokens, which count 0.
-    """
-    frames = subsampled(batch["num_frames"])
-    losses = ctc_loss(logits, frames, batch["tokens"], batch["num_tokens"])
-    short = required_frames(batch["tokens"], batch["num_tokens"]) > frames
-    return tf.reduce_mean(losses), tf.reduce_sum(tf.cast(short, tf.int32))

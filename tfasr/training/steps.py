@@ -1,0 +1,119 @@
+"""One optimizer step: gradients of a batch or more, the update, the moving average."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from tfasr.configs.training import TrainConfig
+from tfasr.data.batches import MODEL_INPUTS
+from tfasr.losses.objective import model_losses
+from tfasr.models.conformer import ConformerCTC
+from tfasr.training.optimizer import update_average
+
+Batch = dict[str, tf.Tensor]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a step came to.
+
+    Args:
+        loss: Mean over its utterances; of several batches, the mean of their means.
+        gradient_norm: Global, before it was clipped.
+        infeasible: Utterances too short for CTC.
+    """
+
+    loss: float
+    gradient_norm: float
+    infeasible: int
+
+
+class Steps:
+    """Takes optimizer steps.
+
+    Args:
+        model: What is trained.
+        average: What follows it as a moving average.
+        optimizer: Built on the model's variables.
+        config: Objective, average's decay, batches a step.
+    """
+
+    def __init__(
+        self,
+        model: ConformerCTC,
+        average: ConformerCTC,
+        optimizer: keras.optimizers.Optimizer,
+        config: TrainConfig,
+    ) -> None:
+        self.model = model
+        self.average = average
+        self.optimizer = optimizer
+        self.config = config
+        self.variables = model.trainable_variables
+        self._whole = self._function(self._update)
+        self._sums: list[tf.Variable] = []
+        if config.optimizer.accumulate > 1:
+            self._sums = [tf.Variable(tf.zeros_like(v), trainable=False) for v in self.variables]
+            self._part = self._function(self._add)
+            self._finish = tf.function(self._update_by_sums, autograph=False)
+
+    def take(self, batches: Sequence[Batch], seeds: Sequence[tuple[int, int]]) -> Outcome:
+        """Takes one step.
+
+        Args:
+            batches: As many as `optimizer.accumulate`, with what `MODEL_INPUTS` names.
+            seeds: Of each batch's dropout.
+        """
+        step = self._part if self._sums else self._whole
+        outcomes = [
+            step({name: batch[name] for name in MODEL_INPUTS}, tf.constant(seed))
+            for batch, seed in zip(batches, seeds, strict=True)
+        ]
+        norm = self._finish() if self._sums else outcomes[0][2]
+        losses = [float(loss) for loss, _, _ in outcomes]
+        short = sum(int(count) for _, count, _ in outcomes)
+        return Outcome(sum(losses) / len(losses), float(norm), short)
+
+    def _function(self, use: Callable[[Sequence[tf.Tensor]], tf.Tensor]) -> Callable[..., Any]:
+        signature = {
+            "features": tf.TensorSpec([None, None, self.model.num_mels], tf.float32),
+            "num_frames": tf.TensorSpec([None], tf.int32),
+            "tokens": tf.TensorSpec([None, None], tf.int32),
+            "num_tokens": tf.TensorSpec([None], tf.int32),
+        }
+
+        # Nothing here branches on a tensor, and converting it all would take half of the start.
+        @tf.function(input_signature=[signature, tf.TensorSpec([2], tf.int32)], autograph=False)
+        def step(batch: Batch, seed: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+            with tf.GradientTape() as tape:
+                losses, short, _ = model_losses(self.model, batch, self.config.objective, seed)
+                loss = tf.reduce_mean(losses)
+            norm = use(tape.gradient(loss, self.variables))
+            return loss, tf.reduce_sum(tf.cast(short, tf.int32)), norm
+
+        return step  # type: ignore[no-any-return]
+
+    def _update(self, gradients: Sequence[tf.Tensor]) -> tf.Tensor:
+        self.optimizer.apply_gradients(zip(gradients, self.variables, strict=True))
+        update_average(
+            self.average.variables,
+            self.model.variables,
+            self.optimizer.iterations,
+            self.config.optimizer.average,
+        )
+        return tf.linalg.global_norm(gradients)
+
+    def _add(self, gradients: Sequence[tf.Tensor]) -> tf.Tensor:
+        for total, gradient in zip(self._sums, gradients, strict=True):
+            total.assign_add(tf.convert_to_tensor(gradient) / self.config.optimizer.accumulate)
+        return tf.zeros([])
+
+    def _update_by_sums(self) -> tf.Tensor:
+        norm = self._update([total.read_value() for total in self._sums])
+        with tf.control_dependencies([norm]):
+            for total in self._sums:
+                total.assign(tf.zeros_like(total))
+        return norm
