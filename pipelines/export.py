@@ -23,7 +23,7 @@ def export(config: ExportConfig) -> dict[str, Any]:
     """Does what `run` does, and returns what `export.json` says."""
     source = Run(config.run)
     step = config.step or source.checkpoints.best_step()
-    model = source.trained_model(step)
+    model = source.trained_model(config.step)
     layout = Layout(model)
     model_hash = weights_hash(layout)
     frozen, ranking = _frozen_blocks(config, source, model_hash)

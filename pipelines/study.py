@@ -51,7 +51,7 @@ def run(config: StudyConfig) -> None:
     folder, data = Run(config.run), PreparedData(config.data)
     folder.check_data(data)
     step = config.step or folder.checkpoints.best_step()
-    model = folder.trained_model(step)
+    model = folder.trained_model(config.step)
     domains = config.domains or data.domains_to_train_on(())
     batches = evaluation_batches(
         data.source(config.split),

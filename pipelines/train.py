@@ -32,6 +32,7 @@ def run(config: TrainConfig) -> None:
     with data.reading():
         progress = trainer.train(ProgressLine("train"))
     best, rate = _write_finished(folder)
+    _tell_average(folder)
     print(
         f"{config.run}: trained {progress.step} steps in {progress.seconds / 60:.1f} min; "
         f"validation word error rate {100 * rate:.2f} % at step {best}"
@@ -45,6 +46,15 @@ def _write_finished(folder: Run) -> tuple[int, float]:
     outcome = {"step": max(folder.checkpoints.steps()), "best": best, "wer": rate}
     write_json(folder.folder / "finished.json", outcome)
     return best, rate
+
+
+def _tell_average(folder: Run) -> None:
+    steps = folder.average_checkpoints()
+    if steps:
+        print(
+            f"{folder.folder}: averaged {len(steps)} checkpoints, steps {steps[0]} to {steps[-1]}; "
+            "their average is the run's model"
+        )
 
 
 def _training_pipeline(config: TrainConfig, folder: Run, data: PreparedData) -> TrainingPipeline:
@@ -79,4 +89,4 @@ def _validation(config: TrainConfig, folder: Run, data: PreparedData) -> Validat
         domains=domains,
         extractor=folder.extractor,
     )
-    return Validation(batches, folder.tokenizer.pieces)
+    return Validation(batches, folder.tokenizer.pieces, config.objective)

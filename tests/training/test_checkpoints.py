@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from tfasr.artifacts.files import read_json
 from tfasr.configs.model import EncoderConfig, ModelConfig
 from tfasr.configs.training import OptimizerConfig
 from tfasr.models.conformer import build_model
@@ -144,6 +145,41 @@ def test_the_best_is_kept_beside_the_newest(tmp_path):
     save_steps(checkpoints, {1: 0.5, 2: 0.2, 3: 0.4, 4: 0.3, 5: 0.3})
     assert checkpoints.steps() == [2, 4, 5]
     assert checkpoints.best_step() == 2
+
+
+def save_losses(checkpoints, losses):
+    for step, loss in losses.items():
+        checkpoints.save(counter(step), Progress(step=step, validation={"valid_loss": loss}))
+
+
+def test_those_with_the_lowest_losses_are_kept_beside_the_newest(tmp_path):
+    checkpoints = Checkpoints(tmp_path, keep=1, keep_best=2)
+    save_losses(checkpoints, {1: 0.5, 2: 0.2, 3: 0.4, 4: 0.3, 5: 0.9})
+    assert checkpoints.steps() == [2, 4, 5]
+    assert checkpoints.lowest_losses(2) == [2, 4]
+
+
+def test_an_average_is_the_mean_of_its_checkpoints(tmp_path):
+    checkpoints = Checkpoints(tmp_path, keep=3)
+    trainings = [Training(seed) for seed in range(3)]
+    for step, training in enumerate(trainings, start=1):
+        checkpoints.save(training.state, Progress(step=step))
+    checkpoints.write_average(Training(9).model, [1, 3])
+    model = Training(8).model
+    checkpoints.restore_average(tf.train.Checkpoint(model=model))
+    for mean, first, third in zip(
+        model.variables, trainings[0].model.variables, trainings[2].model.variables, strict=True
+    ):
+        np.testing.assert_allclose(mean, (first.numpy() + third.numpy()) / 2, atol=1e-7)
+    assert read_json(checkpoints.average / "steps.json") == [1, 3]
+
+
+def test_an_average_of_another_model_is_refused(tmp_path):
+    checkpoints = Checkpoints(tmp_path)
+    checkpoints.save(Training().state, Progress(step=1))
+    checkpoints.write_average(Training().model, [1])
+    with pytest.raises(ValueError, match="average: does not fit this model"):
+        checkpoints.restore_average(tf.train.Checkpoint(model=Training(dim=16).model))
 
 
 def test_the_newest_of_equals_is_the_best(tmp_path):

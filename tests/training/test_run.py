@@ -7,7 +7,7 @@ import tensorflow as tf
 
 from tfasr.artifacts.files import read_json, write_json
 from tfasr.configs.loading import read_yaml
-from tfasr.configs.training import OptimizerConfig
+from tfasr.configs.training import AveragingConfig, OptimizerConfig
 from tfasr.data.prepared import PreparedData
 from tfasr.models.layout import Layout, weights_hash
 from tfasr.text.tokenizer import Tokenizer
@@ -116,6 +116,22 @@ def test_trained_weights_are_the_best_ones_or_those_asked_for(config, tiny_data)
     assert run.trained_model(3).head.bias.numpy()[0] == 3
     with pytest.raises(ValueError, match="step-00000001: no such checkpoint"):
         run.trained_model(1)
+
+
+@pytest.mark.parametrize(
+    ("kind", "steps", "bias"), [("best", [1, 3], 2.0), ("last", [2, 3], 2.5), ("none", [], 2.0)]
+)
+def test_the_model_is_an_average_where_one_is_asked_for(config, tiny_data, kind, steps, bias):
+    config = replace(config, averaging=AveragingConfig(of=kind, count=2))
+    run = Run.create(config, tiny_data)
+    model = run.initial_model()
+    for step, loss, rate in ((1, 0.3, 0.9), (2, 0.8, 0.1), (3, 0.5, 0.5)):
+        model.head.bias.assign(np.full(model.head.bias.shape, step))
+        progress = Progress(step=step, validation={"wer": rate, "valid_loss": loss})
+        run.checkpoints.save(tf.train.Checkpoint(model=model), progress)
+    assert run.average_checkpoints() == steps
+    assert run.trained_model().head.bias.numpy()[0] == bias
+    assert run.trained_model(3).head.bias.numpy()[0] == 3
 
 
 def test_a_run_without_checkpoints_is_told(config, tiny_data):

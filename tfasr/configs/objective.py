@@ -11,8 +11,8 @@ class JointObjective:
 
     Args:
         ctc_weight: Share of the CTC loss, in [0, 1]; the decoder has the rest.
-        reverse_weight: Share of the decoder from the right in the decoder's part, in [0, 1]; 0
-            for a model without one.
+        reverse_weight: Share of the decoder from the right in the decoder's part, in [0, 1]; of
+            no effect where a model has none.
         smoothing: Probability that a target leaves to the other tokens, in [0, 1).
     """
 

@@ -1,5 +1,7 @@
 """What a model's batch costs, whatever parts the model has."""
 
+from dataclasses import replace
+
 import tensorflow as tf
 
 from tfasr.configs.objective import JointObjective
@@ -22,7 +24,7 @@ def model_losses(
     Args:
         model: The model.
         batch: "features" [B, T, F], "num_frames" [B], "tokens" [B, U], "num_tokens" [B].
-        objective: Weights of the parts; of no effect without a decoder.
+        objective: Weights of the parts; one is of no effect where the model has no such part.
         seed: [2] int32 for dropout; None means inference.
 
     Returns:
@@ -41,4 +43,6 @@ def model_losses(
         seed = tf.random.experimental.stateless_fold_in(seed, _DECODER)
     either = model.decoder(encoded, mask, tokens, num_tokens, seed=seed)
     left, right = decoder_losses(either, tokens, num_tokens, objective.smoothing)
+    if right is None:
+        objective = replace(objective, reverse_weight=0.0)
     return joint_loss(objective, ctc, left, right), short, logits

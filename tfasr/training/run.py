@@ -73,7 +73,7 @@ class Run:
     def _refuse_other_settings(self, config: TrainConfig) -> None:
         before, now = _flat(to_mapping(self.config)), _flat(to_mapping(config))
         # More steps only prolong a run; where its folders lie changes nothing in it.
-        movable = {"steps", "data", "run", "checkpoint_every"}
+        movable = {"steps", "data", "run", "checkpoint_every", "averaging.of", "averaging.count"}
         for name in before.keys() | now.keys():
             if name not in movable and before.get(name) != now.get(name):
                 raise ValueError(
@@ -112,8 +112,15 @@ class Run:
 
     @property
     def checkpoints(self) -> Checkpoints:
-        """The run's checkpoints."""
-        return Checkpoints(self.folder / "checkpoints")
+        """The run's checkpoints, of which as many are kept as its averaging takes."""
+        averaging = self.config.averaging
+        counts = {
+            "none": (2, 0),
+            "last": (max(2, averaging.count), 0),
+            "best": (2, averaging.count),
+        }
+        keep, keep_best = counts[averaging.of]
+        return Checkpoints(self.folder / "checkpoints", keep, keep_best)
 
     @property
     def origin_hash(self) -> str:
@@ -131,16 +138,34 @@ class Run:
         """Builds the model with the weights of a checkpoint.
 
         Args:
-            step: Its step; 0 means the one with the lowest validation error rate.
+            step: Its step; 0 means the average of several, where training has made one, or
+                else the one with the lowest validation error rate.
 
         Raises:
             ValueError: There is no such checkpoint.
         """
         model = build_model(self.model_config)
-        self.checkpoints.restore(
-            tf.train.Checkpoint(model=model), step or self.checkpoints.best_step()
-        )
+        checkpoint, checkpoints = tf.train.Checkpoint(model=model), self.checkpoints
+        if not step and checkpoints.average.is_dir():
+            checkpoints.restore_average(checkpoint)
+        else:
+            checkpoints.restore(checkpoint, step or checkpoints.best_step())
         return model
+
+    def average_checkpoints(self) -> list[int]:
+        """Averages checkpoints as the configuration says, and makes that the run's model.
+
+        Returns:
+            Their steps; none where nothing is to be averaged.
+        """
+        averaging, checkpoints = self.config.averaging, self.checkpoints
+        if averaging.of == "none":
+            return []
+        steps = checkpoints.steps()[-averaging.count :]
+        if averaging.of == "best":
+            steps = checkpoints.lowest_losses(averaging.count)
+        checkpoints.write_average(build_model(self.model_config), steps)
+        return steps
 
     def check_data(self, data: PreparedData) -> None:
         """Refuses data whose audio the model can't read.

@@ -1,0 +1,68 @@
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tfasr.configs.model import DecoderConfig, EncoderConfig, ModelConfig
+from tfasr.configs.objective import JointObjective
+from tfasr.losses.ctc import ctc_loss
+from tfasr.losses.joint import decoder_losses, joint_loss
+from tfasr.losses.objective import model_losses
+from tfasr.models.conformer import build_model
+from tfasr.models.initialization import initialize
+from tfasr.models.layout import Layout
+
+ENCODER = EncoderConfig(num_blocks=1, dim=8, num_heads=2, conv_kernel=3, norm_groups=2)
+OBJECTIVE = JointObjective(ctc_weight=0.4, reverse_weight=0.2)
+
+
+def model_of(left, right):
+    decoder = DecoderConfig(num_blocks_left=left, num_blocks_right=right, num_heads=2, ff_units=8)
+    model = build_model(ModelConfig(encoder=ENCODER, num_mels=6, vocabulary=3, decoder=decoder))
+    initialize(Layout(model), 0)
+    return model
+
+
+@pytest.fixture
+def batch(noise):
+    return {
+        "features": tf.constant(noise(2, 16, 6)),
+        "num_frames": tf.constant([16, 4]),
+        "tokens": tf.constant([[1, 2], [0, 1]]),
+        "num_tokens": tf.constant([2, 2]),
+    }
+
+
+def test_without_a_decoder_the_loss_is_ctc(batch):
+    model = model_of(0, 0)
+    losses, short, logits = model_losses(model, batch, OBJECTIVE)
+    expected = ctc_loss(logits, tf.constant([4, 1]), batch["tokens"], batch["num_tokens"])
+    np.testing.assert_array_equal(losses, expected)
+    assert short.numpy().tolist() == [False, True]
+
+
+@pytest.mark.parametrize("right", [0, 1])
+def test_with_a_decoder_its_losses_are_joined(batch, right):
+    model = model_of(1, right)
+    losses, short, logits = model_losses(model, batch, OBJECTIVE)
+    tokens, num_tokens = batch["tokens"], batch["num_tokens"]
+    ctc = ctc_loss(logits, tf.constant([4, 1]), tokens, num_tokens)
+    encoded, mask = model.encode(batch["features"], batch["num_frames"])
+    sides = model.decoder(encoded, mask, tokens, num_tokens)
+    weights = OBJECTIVE if right else replace(OBJECTIVE, reverse_weight=0.0)
+    expected = joint_loss(weights, ctc, *decoder_losses(sides, tokens, num_tokens, 0.1))
+    np.testing.assert_allclose(losses, expected, rtol=1e-6)
+    assert short.numpy().tolist() == [False, True]
+
+
+def test_dropout_of_encoder_and_decoder_follows_from_the_seed(batch):
+    model = model_of(1, 1)
+    seeds = (None, (1, 2), (1, 2), (3, 4))
+    losses = [
+        model_losses(model, batch, OBJECTIVE, seed and tf.constant(seed))[0].numpy()
+        for seed in seeds
+    ]
+    np.testing.assert_array_equal(losses[1], losses[2])
+    assert not np.allclose(losses[0], losses[1])
+    assert not np.allclose(losses[1], losses[3])

@@ -1,0 +1,103 @@
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tfasr.configs.model import EncoderConfig, ModelConfig
+from tfasr.configs.training import OptimizerConfig, TrainConfig
+from tfasr.losses.objective import model_losses
+from tfasr.models.conformer import build_model
+from tfasr.models.initialization import initialize
+from tfasr.models.layout import Layout
+from tfasr.training.optimizer import make_optimizer
+from tfasr.training.steps import Steps
+
+ENCODER = EncoderConfig(num_blocks=1, dim=8, num_heads=2, conv_kernel=3, norm_groups=2, dropout=0.0)
+MODEL = ModelConfig(encoder=ENCODER, num_mels=6, vocabulary=3)
+SEEDS = [(1, 2), (3, 4)]
+
+
+def config(accumulate, tmp_path):
+    # Adam with so large an epsilon moves as far as the gradient says; with a small one, rounding
+    # errors of gradients that are zero would move their weights as far as any.
+    optimizer = OptimizerConfig(
+        peak=0.01, warmup=1, clip_norm=1e9, epsilon=1.0, accumulate=accumulate
+    )
+    return TrainConfig(data=tmp_path, run=tmp_path, model=MODEL, optimizer=optimizer)
+
+
+def steps(accumulate, tmp_path):
+    models = [build_model(MODEL) for _ in range(2)]
+    for model in models:
+        initialize(Layout(model), 0)
+    settings = config(accumulate, tmp_path)
+    optimizer = make_optimizer(settings.optimizer)
+    optimizer.build(models[0].trainable_variables)
+    return Steps(*models, optimizer, settings)
+
+
+@pytest.fixture
+def batches(noise):
+    return [
+        {
+            "features": tf.constant(noise(2, 16, 6, seed=seed)),
+            "num_frames": tf.constant([16, 12]),
+            "tokens": tf.constant([[1, 2], [0, 0]]),
+            "num_tokens": tf.constant([2, 1]),
+        }
+        for seed in range(2)
+    ]
+
+
+def joined(batches):
+    return {name: tf.concat([batch[name] for batch in batches], 0) for name in batches[0]}
+
+
+def test_two_halves_make_the_step_of_the_whole(batches, tmp_path):
+    whole, halves = steps(1, tmp_path), steps(2, tmp_path)
+    one = whole.take([joined(batches)], SEEDS[:1])
+    two = halves.take(batches, SEEDS)
+    assert two.loss == pytest.approx(one.loss, rel=1e-5)
+    assert two.gradient_norm == pytest.approx(one.gradient_norm, rel=1e-4)
+    for ours, theirs in zip(halves.model.variables, whole.model.variables, strict=True):
+        np.testing.assert_allclose(ours, theirs, atol=1e-5)
+
+
+def test_nothing_is_left_for_the_next_step(batches, tmp_path):
+    whole, halves = steps(1, tmp_path), steps(2, tmp_path)
+    for _ in range(2):
+        one, two = whole.take([joined(batches)], SEEDS[:1]), halves.take(batches, SEEDS)
+    assert two.gradient_norm == pytest.approx(one.gradient_norm, rel=1e-3)
+
+
+def test_the_outcome_is_that_of_the_weights_before_the_step(batches, tmp_path):
+    taken = steps(1, tmp_path)
+    with tf.GradientTape() as tape:
+        losses, _, _ = model_losses(taken.model, batches[0], taken.config.objective)
+        loss = tf.reduce_mean(losses)
+    norm = tf.linalg.global_norm(tape.gradient(loss, taken.variables))
+    outcome = taken.take(batches[:1], SEEDS[:1])
+    assert outcome.loss == pytest.approx(float(loss), rel=1e-5)
+    assert outcome.gradient_norm == pytest.approx(float(norm), rel=1e-4)
+    assert outcome.infeasible == 0
+
+
+def test_short_utterances_are_counted_over_all_batches(batches, tmp_path):
+    # Four frames hold one token, not two.
+    short = [{**batch, "num_frames": tf.constant([4, 4])} for batch in batches]
+    assert steps(2, tmp_path).take(short, SEEDS).infeasible == 2
+
+
+def test_the_average_moves_towards_the_model(batches, tmp_path):
+    taken = steps(1, tmp_path)
+    before = taken.average.head.kernel.numpy()
+    taken.take(batches[:1], SEEDS[:1])
+    # After one step 2 / 11 are kept.
+    expected = before * 2 / 11 + taken.model.head.kernel.numpy() * 9 / 11
+    np.testing.assert_allclose(taken.average.head.kernel, expected, atol=1e-6)
+
+
+def test_a_step_of_no_batch_is_refused():
+    with pytest.raises(ValueError, match="got accumulate=0"):
+        replace(OptimizerConfig(), accumulate=0)
