@@ -3,11 +3,17 @@
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import tensorflow as tf
 
+from tfasr.configs.objective import JointObjective
+from tfasr.data.batches import MODEL_INPUTS
 from tfasr.decoding.greedy import detokenize, greedy_tokens
 from tfasr.evaluation.error_rates import evaluate_texts
+from tfasr.losses.objective import model_losses
 from tfasr.models.conformer import ConformerCTC
+
+_OBJECTIVE = JointObjective()
 
 
 @dataclass(frozen=True)
@@ -64,22 +70,53 @@ def transcribe_batches(
 
 
 class Validation:
-    """From a model to its error rates on the same utterances each time.
+    """From a model to its loss and error rates on the same utterances each time.
 
     Args:
         batches: As `evaluation_batches` makes them.
         pieces: Surfaces of the tokens.
+        objective: What the loss is made of, for a model with a decoder.
     """
 
-    def __init__(self, batches: tf.data.Dataset, pieces: Sequence[str]) -> None:
+    def __init__(
+        self,
+        batches: tf.data.Dataset,
+        pieces: Sequence[str],
+        objective: JointObjective = _OBJECTIVE,
+    ) -> None:
         self.batches = batches
         self.pieces = pieces
-        self._traced: tuple[ConformerCTC, Transcriber] | None = None
+        self.objective = objective
+        self._traced: tuple[ConformerCTC, Callable[..., tuple[tf.Tensor, tf.Tensor]]] | None = None
 
     def __call__(self, model: ConformerCTC) -> dict[str, float]:
-        """Returns "wer" and "cer" of the model's present weights, as shares."""
+        """Returns "valid_loss", a mean over utterances, "wer" and "cer" of the present weights."""
         if self._traced is None or self._traced[0] is not model:
-            self._traced = (model, model_transcriber(model, self.pieces))
-        hypotheses = transcribe_batches(self._traced[1], self.batches)
-        result = evaluate_texts([h.reference for h in hypotheses], [h.text for h in hypotheses])
-        return {"wer": result.wer, "cer": result.cer}
+            self._traced = (model, self._trace(model))
+        losses: list[float] = []
+        references: list[str] = []
+        texts: list[str] = []
+        for batch in self.batches:
+            loss, text = self._traced[1](*(batch[name] for name in MODEL_INPUTS))
+            losses += loss.numpy().tolist()
+            texts += [line.decode() for line in text.numpy()]
+            references += [line.decode() for line in batch["text"].numpy()]
+        result = evaluate_texts(references, texts)
+        return {"valid_loss": float(np.mean(losses)), "wer": result.wer, "cer": result.cer}
+
+    def _trace(self, model: ConformerCTC) -> Callable[..., tuple[tf.Tensor, tf.Tensor]]:
+        signature = [
+            tf.TensorSpec([None, None, model.num_mels], tf.float32),
+            tf.TensorSpec([None], tf.int32),
+            tf.TensorSpec([None, None], tf.int32),
+            tf.TensorSpec([None], tf.int32),
+        ]
+
+        @tf.function(input_signature=signature, autograph=False)
+        def validate(*inputs: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+            batch = dict(zip(MODEL_INPUTS, inputs, strict=True))
+            losses, _, logits = model_losses(model, batch, self.objective)
+            frames = model.encoded_frames(batch["num_frames"])
+            return losses, detokenize(greedy_tokens(logits, frames), self.pieces)
+
+        return validate  # type: ignore[no-any-return]
