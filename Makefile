@@ -16,7 +16,7 @@ quickstart: install
 	$(BIN)/tfasr quickstart --work work/quickstart
 
 test: install
-	$(BIN)/python -m pytest -m "not slow"
+	$(BIN)/python -m pytest -m "not slow" -n 2 --dist loadfile
 
 test-all: install
 	$(BIN)/python -m pytest

@@ -38,8 +38,13 @@ STAGES = {
         "tfasr.configs.training:TrainConfig",
         "tfasr train --config conformer_s --data work/data --run work/run",
     ),
+    "lm": Stage(
+        "an n-gram language model of tokens, for a beam search",
+        "tfasr.configs.language_model:LanguageModelConfig",
+        "tfasr lm --source work/data --out work/lm.arpa --order 6 --prune 0,0,1",
+    ),
     "evaluate": Stage(
-        "word and character error rates of a run or an exported model",
+        "word and character error rates of a run, several runs together or an exported model",
         "tfasr.configs.evaluation:EvaluateConfig",
         "tfasr evaluate --run work/run --data work/data --split test",
     ),
@@ -163,16 +168,23 @@ def _frozen(value: Any) -> Any:
 def _expanded(name: str, arguments: list[str], types: dict[str, Any]) -> list[str]:
     """Writes arguments as the parser takes them.
 
-    A `--config` is given the stage's values in JSON, a bare flag "true", a list its brackets.
+    A `--config` is given the stage's values in JSON, a bare flag "true", a list its brackets;
+    a list's option that is given again adds to it.
     """
-    split = [part for argument in arguments for part in _split(argument)]
+    split = _parts(arguments, types)
     out: list[str] = []
     for argument, after in zip(split, [*split[1:], "--"], strict=True) if split else ():
         option = out[-1] if out else ""
         if option == "--config":
             argument = _section(name, argument)
-        elif typing.get_origin(types.get(option)) is tuple and argument[:1] not in "[(":
-            argument = _list(argument, types[option])
+        elif _is_list(types.get(option)) and argument not in types:
+            if not argument.startswith(("[", "(")):
+                argument = _list(argument, types[option])
+            if option in out[:-1]:
+                place = out.index(option) + 1
+                out[place] = f"{out[place][:-1]},{argument[1:]}"
+                out.pop()
+                continue
         out.append(argument)
         if types.get(argument) is bool and after.startswith("--"):
             out.append("true")
@@ -181,14 +193,27 @@ def _expanded(name: str, arguments: list[str], types: dict[str, Any]) -> list[st
 
 def _list(argument: str, kind: Any) -> str:
     """Writes "a,b" as the parser's list; names stay names, whatever they look like."""
-    items = argument.split(",")
-    if typing.get_args(kind)[0] is str:
+    items = argument.split(",") if argument else []
+    if typing.get_args(kind)[0] in (str, Path):
         return json.dumps(items)
     return f"[{argument}]"
 
 
-def _split(argument: str) -> list[str]:
-    return argument.split("=", 1) if argument.startswith("--") else [argument]
+def _parts(arguments: list[str], types: dict[str, Any]) -> list[str]:
+    """Parts options from their values; a list's value may look like an option of another tool."""
+    parts: list[str] = []
+    for argument in arguments:
+        option = parts[-1] if parts else ""
+        is_own = argument.partition("=")[0] in {*types, "--config", "--help"}
+        if argument.startswith("--") and (is_own or not _is_list(types.get(option))):
+            parts += argument.split("=", 1)
+        else:
+            parts.append(argument)
+    return parts
+
+
+def _is_list(kind: Any) -> bool:
+    return typing.get_origin(kind) is tuple
 
 
 def _section(name: str, config: str) -> str:

@@ -1,31 +1,42 @@
 """`tfasr data-service`: makes a training's batches on this host."""
 
 import signal
+import socket
 import threading
+from typing import Any
 
 import tensorflow as tf
 
 from tfasr.configs.data_service import DataServiceConfig
+from tfasr.data.service import require_dispatcher
 
 _service = tf.data.experimental.service
 
 
 def run(config: DataServiceConfig) -> None:
     """Serves until it is interrupted or told to end."""
+    _require_free(config.port)
+    if config.role == "worker":
+        require_dispatcher(config.dispatcher)
     ended = threading.Event()
+    server, port = _start(config)
     for name in (signal.SIGINT, signal.SIGTERM):
         signal.signal(name, lambda number, frame: ended.set())
-    try:
-        server, port = _start(config)
-    except (tf.errors.OpError, RuntimeError) as error:
-        reason = str(error).splitlines()[0]
-        raise ValueError(f"port must be free; got port={config.port}: {reason}") from None
     print(f"data-service: {config.role} on port {port}; Ctrl-C ends it", flush=True)
     ended.wait()
     server._stop()
 
 
-def _start(config: DataServiceConfig) -> tuple[tf.data.experimental.service.DispatchServer, int]:
+def _require_free(port: int) -> None:
+    # TensorFlow shares a port with whoever has it.
+    with socket.socket() as trial:
+        try:
+            trial.bind(("", port))
+        except OSError as error:
+            raise ValueError(f"port must be free; got port={port}: {error.strerror}") from None
+
+
+def _start(config: DataServiceConfig) -> tuple[Any, int]:
     if config.role == "dispatcher":
         dispatcher = _service.DispatchServer(_service.DispatcherConfig(port=config.port))
         return dispatcher, int(dispatcher.target.rpartition(":")[2])

@@ -7,8 +7,8 @@ from rich.console import Console
 from rich.table import Table
 
 from tfasr.configs.describe import DescribeConfig
-from tfasr.models.block import MODULES
-from tfasr.models.layout import Layout, layout_without_weights
+from tfasr.configs.model import ModelConfig
+from tfasr.models.layout import Layout, layout_without_weights, release_parameters
 from tfasr.training.run import Run
 
 
@@ -17,9 +17,21 @@ def run(config: DescribeConfig) -> None:
     model = Run(config.run).model_config if config.run else config.model
     layout = layout_without_weights(model)
     if config.json:
-        print(json.dumps(_summary(layout)))
-    else:
-        Console().print(_table(layout))
+        print(json.dumps({**_summary(layout), **_release(layout, model)}))
+        return
+    Console().print(_table(layout))
+    for parameters in _release(layout, model).values():
+        print(
+            f"With the projections that the Deep Sparse Conformer's release builds in every block "
+            f"and never uses: {parameters:,}"
+        )
+
+
+def _release(layout: Layout, config: ModelConfig) -> dict[str, int]:
+    """What the authors' release counts, for a model with one of its residuals or its decoder."""
+    if config.family != "conformer" or not config.decoder.num_blocks_right:
+        return {}
+    return {"with_unused_projections": release_parameters(layout, config)}
 
 
 def _summary(layout: Layout) -> dict[str, Any]:
@@ -33,7 +45,7 @@ def _summary(layout: Layout) -> dict[str, Any]:
                 "parameters": sum(entry.size for entry in layout.of_block(block)),
                 "modules": {
                     module: sum(entry.size for entry in layout.of_block(block, module))
-                    for module in MODULES
+                    for module in layout.modules
                 },
             }
             for block in range(layout.num_blocks)
@@ -64,8 +76,8 @@ def _table(layout: Layout) -> Table:
 
 def _groups(layout: Layout) -> list[tuple[str, list[Any]]]:
     groups: list[tuple[str, list[Any]]] = []
-    before = [entry for entry in layout if entry.block is None and entry.module != "head"]
-    groups.append(("", before))
+    outside = [entry for entry in layout if entry.block is None]
+    groups.append(("", [entry for entry in outside if entry.module == outside[0].module]))
     start = 0
     for block in range(1, layout.num_blocks + 1):
         if block < layout.num_blocks and _shapes(layout, block) == _shapes(layout, start):
@@ -74,7 +86,7 @@ def _groups(layout: Layout) -> list[tuple[str, list[Any]]]:
         label = f"{start}" if start == last else f"{start} to {last}, each"
         groups.append((label, layout.of_block(start)))
         start = block
-    groups.append(("", [entry for entry in layout if entry.module == "head"]))
+    groups.append(("", [entry for entry in outside if entry.module != outside[0].module]))
     return groups
 
 

@@ -23,6 +23,7 @@ def run(config: FederateConfig) -> None:
     data, origin = PreparedData(config.data), Run(config.run)
     origin.check_data(data)
     check_tokens(origin, data)
+    _refuse_other_models(origin)
     kept = kept_units(config.plan, origin.model_config, _ranking(config, origin))
     folder = create_run(config, kept)
     done = max(folder.checkpoints.steps(), default=0)
@@ -42,6 +43,15 @@ def run(config: FederateConfig) -> None:
         ProgressLine("federate")
     )
     _print_outcome(config, folder)
+
+
+def _refuse_other_models(origin: Run) -> None:
+    model = origin.model_config
+    if model.family != "conformer" or model.decoder.num_blocks_left:
+        raise ValueError(
+            f"{origin.folder}: clients train Conformers with CTC alone; got family={model.family}, "
+            f"decoder.num_blocks_left={model.decoder.num_blocks_left}"
+        )
 
 
 def _domains(config: FederateConfig, data: PreparedData) -> tuple[str, ...]:

@@ -6,7 +6,7 @@ from typing import Any
 from pipelines.progress import ProgressLine
 from tfasr.artifacts.files import read_json
 from tfasr.audio.utterance import SPLITS
-from tfasr.configs.prepare import INDEX, PrepareConfig
+from tfasr.configs.prepare import COMPOSED, INDEX, PrepareConfig
 from tfasr.preparation.preparation import Preparation
 
 # Reasons that are listed; data.json has them all.
@@ -39,7 +39,19 @@ def _tell(config: PrepareConfig, index: dict[str, Any]) -> None:
         print(f"{split}: {counts['utterances']} utterances, {minutes:.1f} min{unknown}")
     if skipped:
         where = "listed above and" if len(skipped) <= _LISTED else f"{_LISTED} of them above, all"
-        print(f"skipped: {len(skipped)} entries, {where} in data.json")
+        entries = "1 entry" if len(skipped) == 1 else f"{len(skipped)} entries"
+        print(f"skipped: {entries}, {where} in data.json")
+    if index["shared_speakers"] and config.corpus not in COMPOSED:
+        print(
+            f"{index['shared_speakers']} speakers are both in training and held out, as the corpus "
+            "divides them; --splits.by speaker divides it anew"
+        )
+    held_out = index["splits"]["valid"]["utterances"] + index["splits"]["test"]["utterances"]
+    if index["splits"]["train"]["utterances"] and not held_out:
+        print(
+            f"{config.out}: has nothing to validate on, which training needs; "
+            "see --splits.by and --splits.valid_share"
+        )
     if not index["splits"]["train"]["utterances"]:
         print(f"{config.out}: has no training split, so it can only be evaluated on")
 

@@ -214,6 +214,28 @@ def test_a_flac_without_its_length_is_refused():
         read_audio_bytes(bytes(data), "a", 16000)
 
 
+@pytest.mark.parametrize("cut", [1, 5000])
+@pytest.mark.parametrize("subtype", ["VORBIS", "OPUS"])
+def test_an_ogg_must_not_be_cut_within_a_page(subtype, cut):
+    data = encoded(noise(48000) // 4, "OGG", subtype)
+    assert len(read_audio_bytes(data, "a", 16000)) == 48000
+    with pytest.raises(CorpusError, match=r"^a: must not be cut short; its last page is not"):
+        read_audio_bytes(data[:-cut], "a", 16000)
+
+
+def test_a_cut_ogg_file_is_refused_like_its_bytes(tmp_path):
+    path = tmp_path / "a.ogg"
+    path.write_bytes(encoded(noise(48000) // 4, "OGG", "VORBIS")[:-1])
+    with pytest.raises(CorpusError, match=r"a\.ogg: must not be cut short; its last page"):
+        read_audio(path, 16000)
+
+
+def test_what_follows_the_last_page_of_an_ogg_is_not_missed():
+    data = encoded(noise(4800) // 4, "OGG", "VORBIS")
+    for behind in (b"TAG", bytes(70_000)):
+        assert len(read_audio_bytes(data + behind, "a", 16000)) == 4800
+
+
 def test_an_mp3_that_says_its_length_must_not_be_cut_short():
     data = encoded(noise(48000) // 4, "MP3", "MPEG_LAYER_III")
     with pytest.raises(CorpusError, match=r"^a: must not be cut short; got \d+ of the 48000"):

@@ -66,6 +66,12 @@ def make_pipeline(**changes):
 
 
 @pytest.fixture(scope="module")
+def pipeline():
+    """Batches of two; tracing them takes a second, so tests share them."""
+    return make_pipeline()
+
+
+@pytest.fixture(scope="module")
 def crowd(tmp_path_factory) -> Client:
     """One client with seven utterances."""
     folder = tmp_path_factory.mktemp("crowd")
@@ -81,12 +87,12 @@ def words(dataset):
     return sorted(chain.from_iterable(tokens(dataset)))
 
 
-def test_a_client_is_a_speaker_over_all_shards(tmp_path):
+def test_a_client_is_a_speaker_over_all_shards(pipeline, tmp_path):
     data = prepared(tmp_path / "data", SPOKEN)
     clients = write_clients(data, tmp_path / "clients", domains=(), limits=ANY_LENGTH)
     about = [(client.speaker, client.utterances, client.seconds) for client in clients]
     assert about == [("ada", 1, 0.4), ("bo", 3, pytest.approx(1.4)), ("cy", 1, 0.7)]
-    heard = [words(make_pipeline().round(client, 0)) for client in clients]
+    heard = [words(pipeline.round(client, 0)) for client in clients]
     assert heard == [[1], [0, 2, 3], [5]]
 
 
@@ -124,8 +130,8 @@ def test_limits_that_leave_nothing_are_refused(tmp_path):
         write_clients(data, tmp_path / "clients", domains=(), limits=limits)
 
 
-def test_every_client_has_the_same_element_spec(crowd):
-    assert make_pipeline().round(crowd, 0).element_spec == batch_spec(8)
+def test_every_client_has_the_same_element_spec(pipeline, crowd):
+    assert pipeline.round(crowd, 0).element_spec == batch_spec(8)
 
 
 def test_features_are_those_of_the_extractor(crowd):
@@ -138,8 +144,8 @@ def test_features_are_those_of_the_extractor(crowd):
     np.testing.assert_allclose(batch["features"][place, : frames[0]], features[0], atol=1e-5)
 
 
-def test_a_round_is_one_pass_at_most(crowd):
-    heard = make_pipeline().round(crowd, 0)
+def test_a_round_is_one_pass_at_most(pipeline, crowd):
+    heard = pipeline.round(crowd, 0)
     assert [len(batch) for batch in tokens(heard)] == [2, 2, 2, 1]
     assert words(heard) == list(range(7))
 
@@ -156,8 +162,8 @@ def test_a_round_is_the_same_each_time_it_is_read(crowd):
             np.testing.assert_array_equal(once[name], again[name])
 
 
-def test_another_round_has_another_order_and_other_dropout(crowd):
-    first, second = (list(make_pipeline().round(crowd, number)) for number in (0, 1))
+def test_another_round_has_another_order_and_other_dropout(pipeline, crowd):
+    first, second = (list(pipeline.round(crowd, number)) for number in (0, 1))
     assert tokens(first) != tokens(second)
     seeds = {tuple(batch["seed"].numpy()) for batch in [*first, *second]}
     assert len(seeds) == 8

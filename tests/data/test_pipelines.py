@@ -29,12 +29,31 @@ def pipeline(tiny_data):
 
 
 @pytest.fixture(scope="module")
+def quiet(pipeline):
+    """The same without augmentation or masks, which take a second to trace."""
+    return replace(
+        pipeline,
+        batching=replace(pipeline.batching, shuffle_utterances=1),
+        augmentation=AugmentConfig(speeds=(1.0,), gain_db=(0.0, 0.0), dither=0.0),
+        masking=SpecAugmentConfig(frequency_masks=0, time_masks=0),
+    )
+
+
+@pytest.fixture(scope="module")
+def halves(quiet):
+    """Of two workers."""
+    return [replace(quiet, worker=Worker(index, 2)) for index in range(2)]
+
+
+@pytest.fixture(scope="module")
 def epoch_of(pipeline):
-    """The batches of an epoch; each costs a second to trace, so tests share them."""
+    """The batches of an epoch; each costs a second to start, so tests share them."""
+    # A copy would be traced anew.
+    pipelines = {5: pipeline, 6: replace(pipeline, seed=6)}
 
     @functools.cache
     def epoch(number, skip=0, seed=5):
-        return batches_of(replace(pipeline, seed=seed).epoch(number, skip))
+        return batches_of(pipelines[seed].epoch(number, skip))
 
     return epoch
 
@@ -55,7 +74,7 @@ def assert_equal_batches(ours, theirs):
 
 
 def test_an_epoch_is_the_same_each_time(pipeline, epoch_of):
-    assert_equal_batches(batches_of(pipeline.epoch(0)), epoch_of(0))
+    assert_equal_batches(batches_of(replace(pipeline).epoch(0)), epoch_of(0))
 
 
 def test_an_epoch_has_every_utterance_once(epoch_of):
@@ -64,7 +83,7 @@ def test_an_epoch_has_every_utterance_once(epoch_of):
     assert len(batches) > 4
 
 
-@pytest.mark.parametrize("skip", [1, 4, 99])
+@pytest.mark.parametrize("skip", [4, 99])
 def test_a_skipped_epoch_is_the_tail_of_the_whole_one(epoch_of, skip):
     assert_equal_batches(epoch_of(0, skip), epoch_of(0)[skip:])
 
@@ -97,22 +116,21 @@ def test_an_epoch_is_traced_once(pipeline):
 
 
 def test_an_epoch_has_few_shapes(epoch_of):
-    batches = [batch for number in range(3) for batch in epoch_of(number)]
+    batches = [batch for number in range(2) for batch in epoch_of(number)]
     assert len({batch["features"].shape[1:] for batch in batches}) == 2
     assert len({batch["tokens"].shape[1] for batch in batches}) == 1
 
 
-def test_workers_share_an_epoch_without_overlap(pipeline, epoch_of):
-    shares = [
-        ids(batches_of(replace(pipeline, worker=Worker(index, 3)).epoch(0))) for index in range(3)
-    ]
+def test_workers_share_an_epoch_without_overlap(halves):
+    shares = [ids(batches_of(half.epoch(0))) for half in halves]
     assert all(shares)
-    assert sorted(name for share in shares for name in share) == sorted(ids(epoch_of(0)))
+    assert sorted(shares[0] + shares[1]) == [f"train-{number:02d}" for number in range(12)]
 
 
-def test_a_worker_skips_its_own_batches(pipeline):
-    half = replace(pipeline, worker=Worker(1, 2))
-    assert_equal_batches(batches_of(half.epoch(0, 1)), batches_of(half.epoch(0))[1:])
+def test_a_worker_skips_its_own_batches(halves):
+    whole = batches_of(halves[1].epoch(0))
+    assert len(whole) > 1
+    assert_equal_batches(batches_of(halves[1].epoch(0, 1)), whole[1:])
 
 
 def test_a_worker_beyond_their_count_is_refused():
@@ -120,15 +138,11 @@ def test_a_worker_beyond_their_count_is_refused():
         Worker(2, 2)
 
 
-def test_recordings_give_the_same_batches_as_shards(pipeline, tiny_data):
-    plain = AugmentConfig(speeds=(1.0,), gain_db=(0.0, 0.0), dither=0.0)
-    batching = replace(pipeline.batching, shuffle_utterances=1)
+def test_recordings_give_the_same_batches_as_shards(quiet, tiny_data):
     features = []
     for reading in ("shards", "recordings"):
         source = tiny_data.source("train", reading)
-        changed = replace(pipeline, source=source, augmentation=plain, batching=batching)
-        no_masks = SpecAugmentConfig(frequency_masks=0, time_masks=0)
-        batches = batches_of(replace(changed, masking=no_masks).epoch(0))
+        batches = batches_of(replace(quiet, source=source).epoch(0))
         features.append(
             {
                 name: (batch["features"][row, : batch["num_frames"][row]], batch["text"][row])
@@ -143,14 +157,16 @@ def test_recordings_give_the_same_batches_as_shards(pipeline, tiny_data):
         assert ours[name][1] == theirs[name][1]
 
 
-def test_training_keeps_to_its_domains(pipeline):
-    batches = batches_of(replace(pipeline, domains=("phone",)).epoch(0))
+def test_training_keeps_to_its_domains(quiet):
+    batches = batches_of(replace(quiet, domains=("phone",)).epoch(0))
     assert sorted(ids(batches)) == [f"train-{number:02d}" for number in range(1, 12, 2)]
 
 
-def test_training_keeps_to_its_limits(pipeline):
+def test_training_keeps_to_its_limits(quiet, pipeline):
+    # A speed of 0.8 stretches the short ones beyond the limit, which is of what was said.
+    speeds = replace(quiet.augmentation, speeds=(0.8, 1.0))
     batching = replace(pipeline.batching, max_seconds=0.6)
-    batches = batches_of(replace(pipeline, batching=batching).epoch(0))
+    batches = batches_of(replace(quiet, augmentation=speeds, batching=batching).epoch(0))
     assert sorted(ids(batches)) == [f"train-{number:02d}" for number in range(0, 12, 2)]
 
 

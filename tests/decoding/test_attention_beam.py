@@ -152,6 +152,7 @@ def test_a_transformer_s_hypotheses_have_the_scores_of_whole_sequences(noise):
             decoder, encoded, mask, beam=4, max_tokens=5, length_penalty=0.0
         ),
         input_signature=[tf.TensorSpec([None, None, 8]), tf.TensorSpec([None, None], tf.bool)],
+        autograph=False,
     )
     encoded, mask = tf.constant(noise(2, 6, 8)), tf.sequence_mask([6, 3])
     nbest = graph(encoded, mask)

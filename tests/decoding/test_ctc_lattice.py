@@ -81,6 +81,7 @@ def test_a_graph_scores_the_same(noise):
             tf.TensorSpec([None, None, None], tf.int32),
             tf.TensorSpec([None, None], tf.int32),
         ],
+        autograph=False,
     )
     arguments = (tf.constant(logits), tf.constant([5, 4]), tf.constant(TOKENS), lengths)
     np.testing.assert_allclose(graph(*arguments), ctc_score(*arguments), rtol=1e-6)

@@ -97,7 +97,9 @@ def test_a_graph_writes_the_same_text(tokenizer):
         tf.TensorSpec([None], tf.int32),
     ]
     graph = tf.function(
-        lambda x, n: detokenize(greedy_tokens(x, n), tokenizer.pieces), input_signature=signature
+        lambda x, n: detokenize(greedy_tokens(x, n), tokenizer.pieces),
+        input_signature=signature,
+        autograph=False,
     )
     path = [tokenizer.encode("the song")]
     logits = tf.one_hot(path, tokenizer.vocabulary + 1)

@@ -34,7 +34,7 @@ def test_steps_are_those_of_the_model(model):
 def test_a_graph_steps_all_tokens_of_all_hypotheses(model):
     tables = NgramTables(model)
     signature = [tf.TensorSpec([None, None, 1], tf.int32), tf.TensorSpec([None], tf.int32)]
-    step = tf.function(tables.step, input_signature=signature)
+    step = tf.function(tables.step, input_signature=signature, autograph=False)
     states, _ = model.step(np.full([2, 3, 1], model.start, np.int32), np.array([1, 2, 3])[:, None])
     tokens = np.arange(5, dtype=np.int32)
     found = step(tf.constant(states), tf.constant(tokens))
@@ -63,7 +63,7 @@ def test_the_tables_go_into_a_saved_model(model, tmp_path):
     tables = NgramTables(model)
     module = tf.Module()
     signature = [tf.TensorSpec([None], tf.int32)] * 2
-    module.step = tf.function(tables.step, input_signature=signature)
+    module.step = tf.function(tables.step, input_signature=signature, autograph=False)
     tf.saved_model.save(module, str(tmp_path / "saved"))
     start, tokens = tf.fill([5], tables.start()), tf.range(5)
     again = tf.saved_model.load(str(tmp_path / "saved")).step(start, tokens)

@@ -155,7 +155,9 @@ def test_impossible_tokens_are_in_no_hypothesis():
 def test_a_long_peaked_path_is_read_as_it_stands(noise):
     path = np.argmax(noise(1, 200, 6), -1)
     expected = [token for token, _ in groupby(path[0]) if token != 5]
-    graph = tf.function(lambda x, n: prefix_beam_search(x, n, beam=4, token_beam=3))
+    graph = tf.function(
+        lambda x, n: prefix_beam_search(x, n, beam=4, token_beam=3), autograph=False
+    )
     nbest = graph(tf.one_hot(path, 6, on_value=9.0), tf.constant([200]))
     assert best_tokens(nbest).to_list() == [expected]
 
@@ -167,6 +169,7 @@ def test_a_saved_model_searches_the_same(noise, tmp_path, bigrams):
     module.search = tf.function(
         lambda x, n: prefix_beam_search(x, n, beam=3, token_beam=2, fusion=fusion)._asdict(),
         input_signature=signature,
+        autograph=False,
     )
     tf.saved_model.save(module, str(tmp_path), signatures=module.search)
     logits = noise(2, 7, 4)

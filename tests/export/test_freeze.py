@@ -30,7 +30,7 @@ def test_a_frozen_block_gives_what_it_gave(model, noise):
 
 def test_a_graph_of_a_frozen_block_captures_no_variable(model):
     def captures(block):
-        function = tf.function(lambda x: block(x)).get_concrete_function(
+        function = tf.function(lambda x: block(x), autograph=False).get_concrete_function(
             tf.TensorSpec([None, None, 16])
         )
         return len(function.variables)

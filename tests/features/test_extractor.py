@@ -46,7 +46,7 @@ def test_less_than_a_window_is_no_frame(noise, num_samples):
 
 
 def test_a_graph_for_all_lengths_computes_the_same(noise):
-    graph = tf.function(EXTRACTOR.__call__, input_signature=SIGNATURE)
+    graph = tf.function(EXTRACTOR.__call__, input_signature=SIGNATURE, autograph=False)
     for samples in (100, 700):
         waveforms, counts = noise(2, samples), tf.constant([samples, samples // 2])
         for ours, eager in zip(graph(waveforms, counts), EXTRACTOR(waveforms, counts), strict=True):
@@ -54,7 +54,7 @@ def test_a_graph_for_all_lengths_computes_the_same(noise):
 
 
 def test_the_graph_holds_stock_operations_only():
-    graph = tf.function(EXTRACTOR.__call__, input_signature=SIGNATURE)
+    graph = tf.function(EXTRACTOR.__call__, input_signature=SIGNATURE, autograph=False)
     definition = graph.get_concrete_function().graph.as_graph_def()
     nodes = [*definition.node, *(n for f in definition.library.function for n in f.node_def)]
     used = {node.op for node in nodes}

@@ -55,9 +55,38 @@ def finished(train, make_config, make_population, tmp_path_factory):
     return config, population, reported
 
 
-def test_a_run_that_was_killed_ends_with_the_same_weights(finished, train, config, population):
-    train(replace(config, rounds=2), population)
-    # A kill after the log line of round 3 and before its checkpoint.
+class DeafFrom:
+    """A population's batches, from one round on of a loudness that no float holds."""
+
+    def __init__(self, pipeline, number):
+        self.pipeline, self.number = pipeline, number
+        self.deafening = replace(pipeline, augmentation=AugmentConfig(gain_db=(1e5, 1e5)))
+
+    def round(self, client, number):
+        pipeline = self.deafening if number >= self.number else self.pipeline
+        return pipeline.round(client, number)
+
+
+@pytest.fixture(scope="module")
+def stopped(train, make_config, make_population, tmp_path_factory):
+    """A run that failed in its third round, its clients, and what it said."""
+    config = make_config(tmp_path_factory.mktemp("stopped") / "adapted")
+    population = make_population(config)
+    with pytest.raises(ValueError, match="must be finite") as raised:
+        train(config, replace(population, pipeline=DeafFrom(population.pipeline, 2)))
+    return config, population, str(raised.value)
+
+
+def test_updates_that_are_not_finite_stop_the_run(stopped):
+    config, _, told = stopped
+    assert "got none of 2 in round 3" in told
+    assert "client_learning_rate=0.05" in told
+    assert Run(config.out).checkpoints.steps()[-1] == 2
+
+
+def test_a_run_that_was_stopped_ends_with_the_same_weights(finished, stopped, train):
+    config, population, _ = stopped
+    # As of a kill after the log line of round 3 and before its checkpoint.
     append_json_line(config.out / "rounds.jsonl", {"round": 3, "loss": 1e9})
     train(config, population)
     for ours, theirs in zip(weights(config.out, 4), weights(finished[0].out, 4), strict=True):
@@ -103,13 +132,6 @@ def test_the_outcome_is_a_run_with_the_best_rounds_weights(finished, origin):
     for ours, theirs in zip(run.trained_model().variables, weights(config.out, 4), strict=True):
         np.testing.assert_array_equal(ours, theirs)
     assert set(yaml.safe_load((config.out / "config.yaml").read_text())) == {"train", "federate"}
-
-
-def test_updates_that_are_not_finite_stop_the_run(train, config, population):
-    deafening = AugmentConfig(gain_db=(1e5, 1e5))
-    pipeline = replace(population.pipeline, augmentation=deafening)
-    with pytest.raises(ValueError, match=r"got none of 2 in round 1.*client_learning_rate=0\.05"):
-        train(config, replace(population, pipeline=pipeline))
 
 
 def test_clients_are_drawn_anew_each_round(population):

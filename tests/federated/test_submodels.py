@@ -18,6 +18,11 @@ def submodels():
     return SubModels(CONFIG, KEPT, seed=3, scaling="inverse")
 
 
+@pytest.fixture(scope="module")
+def plain():
+    return SubModels(CONFIG, KEPT, seed=3)
+
+
 def weights(entries, noise):
     return [noise(*entry.shape, seed=number) for number, entry in enumerate(entries)]
 
@@ -38,14 +43,17 @@ def test_indices_are_distinct_and_rising(submodels):
 
 
 def test_the_same_round_draws_the_same_units_in_a_graph(submodels):
-    drawn = tf.function(submodels.indices)(tf.constant(7))
+    drawn = tf.function(submodels.indices, autograph=False)(tf.constant(7))
     for module, indices in submodels.indices(7).items():
         np.testing.assert_array_equal(drawn[module], indices)
 
 
 def test_every_unit_is_drawn_equally_often(submodels):
     rounds = tf.range(400)
-    drawn = tf.map_fn(lambda r: submodels.indices(r)[1, "feed_forward_2"], rounds)
+    draw = tf.function(
+        lambda: tf.map_fn(lambda r: submodels.indices(r)[1, "feed_forward_2"], rounds)
+    )
+    drawn = draw()
     counts = np.bincount(drawn.numpy().ravel(), minlength=64)
     # 400 draws of 16 of 64: mean 100, deviation 8.7; five deviations are not met by chance.
     assert counts.min() > 56
@@ -63,8 +71,7 @@ def test_the_slice_has_the_shapes_of_the_clients_model(submodels, noise):
     assert [part.shape for part in small] == [e.shape for e in client_layout(CONFIG, KEPT)]
 
 
-def test_the_slice_is_the_chosen_columns_and_rows(noise):
-    plain = SubModels(CONFIG, KEPT, seed=3)
+def test_the_slice_is_the_chosen_columns_and_rows(plain, noise):
     full = weights(plain.full, noise)
     small = by_name(plain.full, plain.slice_weights(full, 0))
     whole, units = by_name(plain.full, full), plain.indices(0)[0, "feed_forward_1"].numpy()
@@ -79,12 +86,12 @@ def test_the_slice_is_the_chosen_columns_and_rows(noise):
     np.testing.assert_array_equal(small["head/kernel"], whole["head/kernel"])
 
 
-def test_inverse_scaling_multiplies_the_projection_by_the_units_over_those_kept(submodels, noise):
+def test_inverse_scaling_multiplies_the_projection_by_the_units_over_those_kept(
+    submodels, plain, noise
+):
     full = weights(submodels.full, noise)
-    plain = SubModels(CONFIG, KEPT, seed=3).slice_weights(full, 0)
-    scaled = by_name(submodels.full, submodels.slice_weights(full, 0))
-    plain = by_name(submodels.full, plain)
-    ratios = {name: scaled[name] / plain[name] for name in plain}
+    scaled, unscaled = (by_name(s.full, s.slice_weights(full, 0)) for s in (submodels, plain))
+    ratios = {name: scaled[name] / unscaled[name] for name in unscaled}
     np.testing.assert_allclose(ratios.pop("block_0/feed_forward_1/down/kernel"), 2, rtol=1e-6)
     np.testing.assert_allclose(ratios.pop("block_1/feed_forward_2/down/kernel"), 4, rtol=1e-6)
     for ratio in ratios.values():
@@ -92,8 +99,8 @@ def test_inverse_scaling_multiplies_the_projection_by_the_units_over_those_kept(
 
 
 @pytest.mark.parametrize("scaling", ["inverse", "none"])
-def test_a_scattered_update_is_what_the_client_added_to_its_slice(noise, scaling):
-    submodels = SubModels(CONFIG, KEPT, seed=3, scaling=scaling)
+def test_a_scattered_update_is_what_the_client_added_to_its_slice(submodels, plain, noise, scaling):
+    submodels = {"inverse": submodels, "none": plain}[scaling]
     full, update = weights(submodels.full, noise), weights(submodels.small, noise)
     scattered, _ = submodels.scatter_update(update, 5)
     moved = submodels.slice_weights([w + u for w, u in zip(full, scattered, strict=True)], 5)

@@ -5,8 +5,10 @@ from pathlib import Path
 
 import pytest
 
+from pipelines.cli import main
+
 PREPARE = """--corpus manifest --fbank.sample_rate 8000 --fbank.num_mels 16 --tokenizer.kind char
-    --shards.utterances 16 --shards.withheld_domains phone"""
+    --shards.utterances 2 --shards.withheld_domains phone"""
 TRAIN = """--model.encoder.num_blocks 2 --model.encoder.dim 16 --model.encoder.num_heads 2
     --model.encoder.conv_kernel 3 --model.encoder.norm_groups 4 --model.encoder.dropout 0
     --augmentation.speeds 1 --masking.time_masks 0 --masking.frequency_masks 0
@@ -24,6 +26,16 @@ def prepare_arguments(corpus: Path) -> Callable[..., list[str]]:
         return ["prepare", *PREPARE.split(), "--source", str(corpus), "--out", str(out), *more]
 
     return arguments
+
+
+@pytest.fixture(scope="session")
+def data(
+    tmp_path_factory: pytest.TempPathFactory, prepare_arguments: Callable[..., list[str]]
+) -> Path:
+    """The corpus in 55 shards."""
+    folder = tmp_path_factory.mktemp("work") / "data"
+    assert main(prepare_arguments(folder)) == 0
+    return folder
 
 
 @pytest.fixture(scope="session")

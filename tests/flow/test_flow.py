@@ -1,3 +1,5 @@
+import contextlib
+import io
 import re
 import subprocess
 import sys
@@ -18,13 +20,6 @@ URL = re.compile(r"http://\S+/v1/models/[\w.-]+")
 
 def tfasr(*arguments):
     assert main([str(argument) for argument in arguments]) == 0
-
-
-@pytest.fixture(scope="module")
-def data(tmp_path_factory, prepare_arguments):
-    folder = tmp_path_factory.mktemp("work") / "data"
-    tfasr(*prepare_arguments(folder))
-    return folder
 
 
 @pytest.fixture(scope="module")
@@ -63,17 +58,32 @@ def url(model):
 
 
 @pytest.fixture(scope="module")
-def adapted(data, run, ranking):
+def federation(data, run, ranking):
+    """The folder of an adapted run, how to adapt it, and what was said of it."""
     folder = run.with_name("adapted")
-    options = "--plan.blocks 1 --rounds 1 --client_steps 2 --client_batch 4".split()
-    tfasr("federate", "--run", run, "--data", data, "--out", folder, *options)
-    return folder
+    options = "--plan.blocks 1 --plan.base_rate 0 --rounds 1 --client_steps 2 --client_batch 4"
+    arguments = ["federate", "--run", run, "--data", data, "--out", folder, *options.split()]
+    with contextlib.redirect_stdout(io.StringIO()) as told:
+        tfasr(*arguments)
+    return folder, arguments, told.getvalue()
+
+
+@pytest.fixture(scope="module")
+def adapted(federation):
+    return federation[0]
 
 
 def evaluated(data, out, *arguments):
     """Texts by id, as `evaluate` writes them."""
     tfasr("evaluate", "--data", data, "--out", out, *arguments)
     return {row["utterance_id"]: row["text"] for row in read_json_lines(out / "hypotheses.jsonl")}
+
+
+@pytest.fixture(scope="module")
+def heard(data, run):
+    """Texts of the run by id, with the folder of its evaluation."""
+    folder = run.with_name("heard")
+    return evaluated(data, folder, "--run", run), folder
 
 
 def transcribed(capsys, *arguments):
@@ -84,9 +94,8 @@ def transcribed(capsys, *arguments):
     return {Path(path).stem: text for path, text in rows}
 
 
-def test_the_model_has_learned(data, run, tmp_path):
-    evaluated(data, tmp_path, "--run", run)
-    figures = read_json(tmp_path / "evaluation.json")
+def test_the_model_has_learned(heard):
+    figures = read_json(heard[1] / "evaluation.json")
     assert figures["wer"] < 0.5
     assert (figures["utterances"], figures["words"]) == (6, 15)
     assert (
@@ -95,8 +104,8 @@ def test_the_model_has_learned(data, run, tmp_path):
     )
 
 
-def test_the_same_text_is_heard_everywhere(data, run, model, url, corpus, tmp_path, capsys):
-    expected = evaluated(data, tmp_path / "run", "--run", run)
+def test_the_same_text_is_heard_everywhere(data, heard, model, url, corpus, tmp_path, capsys):
+    expected, _ = heard
     assert len(expected) == 6
     assert all(expected.values())
     files = sorted((corpus / "wav").glob("test-*.wav"))
@@ -154,7 +163,21 @@ def test_the_withheld_domain_is_adapted_to(adapted, data, tmp_path):
     assert [row["round"] for row in rows] == [0, 1]
     assert rows[1]["clients"] == ["bo"]
     assert rows[1]["dropped"] > 0
+    assert all(0 <= row["wer"] for row in rows)
     assert len(evaluated(data, tmp_path, "--run", adapted, "--domains", "phone")) == 3
+
+
+@pytest.mark.federated
+def test_an_adaptation_says_what_came_of_it(federation, ranking, capsys):
+    folder, arguments, told = federation
+    assert "1 clients, 48 utterances" in told
+    # Of 64 units, half of those of the most ambient block are left out.
+    units = ["32" if b in Ranking.read(ranking).most_ambient(1) else "64" for b in (0, 1)]
+    assert f"inner units kept by block: {' '.join(units)}\n" in told
+    assert "after 1 rounds" in told
+    assert Run(folder).checkpoints.steps() == [0, 1]
+    tfasr(*arguments)
+    assert "already ran 1 rounds" in capsys.readouterr().out
 
 
 @pytest.mark.federated

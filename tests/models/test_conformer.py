@@ -198,7 +198,6 @@ def test_a_model_comes_back_from_its_configuration(noise, config):
     again.set_weights(model.get_weights())
     features, num_frames = tf.constant(noise(2, 20, config.num_mels)), tf.constant([12, 20])
     np.testing.assert_array_equal(again(features, num_frames), model(features, num_frames))
-    assert [entry.name for entry in Layout(again)] == [entry.name for entry in Layout(model)]
 
 
 @pytest.mark.parametrize("family", [DEEP, TRANSFORMER, CITRINET])
@@ -228,10 +227,16 @@ def losses_and_gradients(model, features, num_frames, seed):
     return loss, tape.gradient(loss, model.trainable_variables)
 
 
-@pytest.mark.parametrize("precision", ["float32", "mixed_bfloat16"])
-@pytest.mark.parametrize("in_graph", [False, True], ids=["eagerly", "in_graph"])
-@pytest.mark.parametrize("config", [CONFIG, replace(DEEP, decoder=DecoderConfig())])
-def test_recomputed_blocks_have_the_gradients_of_kept_ones(noise, config, in_graph, precision):
+@pytest.mark.parametrize(
+    ("config", "precision", "in_graph"),
+    [
+        (CONFIG, "float32", False),
+        (replace(DEEP, encoder=replace(DEEP.encoder, num_blocks=1)), "float32", True),
+        (DEEP, "mixed_bfloat16", False),
+    ],
+)
+def test_recomputed_blocks_have_the_gradients_of_kept_ones(noise, config, precision, in_graph):
+    config = replace(config, decoder=DecoderConfig())
     features = tf.constant(noise(2, 30, config.num_mels))
     arguments = features, tf.constant([21, 30]), tf.constant([3, 4])
     models = [

@@ -1,11 +1,14 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import tensorflow as tf
 
-from tfasr.configs.model import EncoderConfig, ModelConfig
+from tfasr.configs.model import DecoderConfig, EncoderConfig, ModelConfig
 from tfasr.models.conformer import build_model
 from tfasr.models.initialization import initial_value, initialize
 from tfasr.models.layout import Layout
+from tfasr.models.residual import deep_norm_factors
 
 CONFIG = ModelConfig(
     encoder=EncoderConfig(
@@ -120,3 +123,44 @@ def test_a_graph_draws_as_eager_mode_does(layout):
     entry = by_name(layout, "head/kernel")
     graph = tf.function(lambda: initial_value(entry, 5))
     np.testing.assert_array_equal(graph(), initial_value(entry, 5))
+
+
+@pytest.fixture(scope="module")
+def deep_layout():
+    encoder = replace(CONFIG.encoder, residual="deep_norm", conv_bias=True)
+    decoder = DecoderConfig(num_blocks_left=3, num_heads=2, ff_units=64)
+    return Layout(build_model(replace(CONFIG, encoder=encoder, decoder=decoder)))
+
+
+@pytest.mark.parametrize(
+    ("name", "scaled"),
+    [
+        ("block_0/feed_forward_1/up/kernel", True),
+        ("block_1/feed_forward_2/down/kernel", True),
+        ("block_0/attention/value/kernel", True),
+        ("block_1/attention/output/kernel", True),
+        ("block_0/attention/query/kernel", False),
+        ("block_1/attention/key/kernel", False),
+        ("block_0/convolution/pointwise_in/kernel", False),
+        ("left_decoder/block_0/self_attention/value/kernel", False),
+    ],
+)
+def test_deep_norm_starts_projections_with_a_gain_of_beta(deep_layout, name, scaled):
+    entry = by_name(deep_layout, name)
+    beta = deep_norm_factors(2, 3)[1]
+    limit = (beta if scaled else 1.0) * (6 / sum(entry.shape)) ** 0.5
+    value = initial_value(entry, 0).numpy()
+    assert 0.9 * limit < np.abs(value).max() <= limit * (1 + 1e-6)
+
+
+def test_embeddings_are_normal_with_unit_length(deep_layout):
+    entry = by_name(deep_layout, "left_decoder/embeddings")
+    for value in (entry.variable.numpy(), initial_value(entry, 0).numpy()):
+        # Of 32 x 32 values; five standard errors.
+        np.testing.assert_allclose(value.std(), 32**-0.5, rtol=5 / 2048**0.5)
+        assert np.abs(value).max() > 2.5 * 32**-0.5
+
+
+def test_a_bias_of_the_depthwise_convolution_starts_at_zero(deep_layout):
+    entry = by_name(deep_layout, "block_0/convolution/depthwise/bias")
+    np.testing.assert_array_equal(initial_value(entry, 0), np.zeros(32))

@@ -1,11 +1,38 @@
+import functools
+from dataclasses import replace
+
 import keras
 import pytest
 import tensorflow as tf
 
-from tfasr.configs.model import CONFORMER_L, CONFORMER_M, CONFORMER_S, EncoderConfig, ModelConfig
+from tfasr.configs.model import (
+    CITRINET_384,
+    CONFORMER_BI_12,
+    CONFORMER_L,
+    CONFORMER_M,
+    CONFORMER_S,
+    DSC_12,
+    DSC_17,
+    DSC_50,
+    DSC_100,
+    DSC_SMALL,
+    TRANSFORMER_CTC_ATT,
+    CitrinetConfig,
+    DecoderConfig,
+    EncoderConfig,
+    ModelConfig,
+    TransformerConfig,
+)
+from tfasr.models.attention import OUTPUT_GAIN
 from tfasr.models.block import MODULES
 from tfasr.models.conformer import build_model
-from tfasr.models.layout import Entry, Layout, layout_without_weights, weights_hash
+from tfasr.models.layout import (
+    Entry,
+    Layout,
+    layout_without_weights,
+    release_parameters,
+    weights_hash,
+)
 
 CONFIG = ModelConfig(
     encoder=EncoderConfig(
@@ -14,6 +41,9 @@ CONFIG = ModelConfig(
     num_mels=6,
     vocabulary=5,
 )
+
+
+layout_of = functools.cache(layout_without_weights)
 
 
 @pytest.fixture(scope="module")
@@ -30,15 +60,130 @@ def layout():
     ],
 )
 def test_presets_have_the_parameters_of_table_1(preset, one_block, all_blocks, subsampling):
-    layout = layout_without_weights(preset)
+    # Laying out all blocks of the three would take ten seconds, and they are alike.
+    few = replace(preset, encoder=replace(preset.encoder, num_blocks=2))
+    layout, blocks = layout_without_weights(few), preset.encoder.num_blocks
     width, tokens = preset.encoder.dim, preset.vocabulary + 1
-    assert {
-        sum(entry.size for entry in layout.of_block(block)) for block in range(layout.num_blocks)
-    } == {one_block}
-    assert layout.block_parameters() == all_blocks
+    assert [sum(entry.size for entry in layout.of_block(block)) for block in (0, 1)] == [
+        one_block,
+        one_block,
+    ]
+    assert blocks * one_block == all_blocks
+    assert layout.block_parameters() == 2 * one_block
     assert layout.module_parameters()["subsampling"] == subsampling
     assert layout.module_parameters()["head"] == (width + 1) * tokens
-    assert layout.parameters() == all_blocks + subsampling + (width + 1) * tokens
+    assert layout.parameters() == 2 * one_block + subsampling + (width + 1) * tokens
+
+
+# Wu (2022), "Deep Sparse Conformer", table 1: parameters with the blank and 5,501 tokens, with
+# 4,095 tokens, and with the release's unused projections.
+@pytest.mark.parametrize(
+    ("preset", "total", "total_4096", "release"),
+    [
+        (DSC_SMALL, 13_337_946, 12_321_408, 14_170_266),
+        (DSC_12, 122_559_610, 118_956_032, 135_154_810),
+        pytest.param(
+            CONFORMER_BI_12, 122_559_610, 118_956_032, 135_154_810, marks=pytest.mark.slow
+        ),
+        pytest.param(DSC_17, 154_178_170, 150_574_592, 169_397_370, marks=pytest.mark.slow),
+        pytest.param(DSC_50, 362_860_666, 359_257_088, 395_398_266, marks=pytest.mark.slow),
+        pytest.param(DSC_100, 679_046_266, 675_442_688, 737_823_866, marks=pytest.mark.slow),
+    ],
+)
+def test_deep_sparse_presets_have_the_parameters_of_table_1(preset, total, total_4096, release):
+    layout = layout_of(preset)
+    assert layout.parameters() == total
+    # A token is a column of three outputs with its bias, and a row of two embeddings.
+    token = 3 * (preset.dim + 1) + 2 * preset.dim
+    assert total - token * (5502 - 4096) == total_4096
+    assert release_parameters(layout, preset) == release
+
+
+def test_deep_sparse_presets_differ_by_blocks_of_6_323_712_parameters():
+    sizes = {12: 122_559_610, 17: 154_178_170, 50: 362_860_666, 100: 679_046_266}
+    for preset in (DSC_12, DSC_17, DSC_50, DSC_100):
+        one = replace(preset, encoder=replace(preset.encoder, num_blocks=1))
+        assert one == replace(DSC_12, encoder=replace(DSC_12.encoder, num_blocks=1))
+        blocks = preset.num_blocks
+        assert sizes[blocks] == sizes[12] + (blocks - 12) * 6_323_712
+    layout = layout_without_weights(one)
+    assert layout.block_parameters() == 6_323_712
+    assert layout.parameters() == sizes[12] - 11 * 6_323_712
+
+
+def test_a_deep_sparse_preset_is_made_of_the_parts_that_were_counted():
+    counts = layout_of(DSC_SMALL).module_parameters()
+    assert counts["subsampling"] == 9 * 144 + 144 + 9 * 144**2 + 144 + 19 * 144**2 + 144
+    assert counts["after_norm"] == 2 * 144
+    assert counts["head"] == 145 * 5502
+    # A block: two attentions, a feed-forward and three norms; a last norm; the tokens.
+    decoder_block = 8 * 144 * 145 + (144 * 577 + 576 * 145) - 144 + 144 + 6 * 144
+    assert counts["left_decoder"] == decoder_block + 2 * 144 + (2 * 144 + 1) * 5502
+    assert counts["right_decoder"] == counts["left_decoder"]
+
+
+def test_a_transformer_preset_has_the_parameters_of_its_parts():
+    layout = layout_without_weights(TRANSFORMER_CTC_ATT)
+    counts = layout.module_parameters()
+    assert layout.modules == ("attention", "feed_forward")
+    # Queries, keys, values and outputs, positions without a bias, two position biases, a norm.
+    assert counts["attention"] == 12 * (4 * 256 * 257 + 256**2 + 2 * 256 + 2 * 256)
+    assert counts["feed_forward"] == 12 * (256 * 2048 + 2048 + 2048 * 256 + 256 + 2 * 256)
+    assert counts["subsampling"] == 9 * 256 + 256 + 9 * 256**2 + 256 + 19 * 256**2 + 256
+    assert "right_decoder" not in counts
+
+
+def test_citrinet_384_has_the_parameters_that_its_authors_print():
+    layout = layout_without_weights(CITRINET_384)
+    outside_head = layout.parameters() - layout.module_parameters()["head"]
+    assert outside_head == 20_815_504
+    # 21.0M with LibriSpeech's 256 tokens, and 22.7M, as Wu (2022) prints, with 3,000.
+    assert outside_head + 641 * 257 == 20_980_241
+    assert outside_head + 641 * 3001 == 22_739_145
+
+
+def test_the_release_has_conformers_only(layout):
+    with pytest.raises(ValueError, match="Conformers only; got family=citrinet"):
+        release_parameters(layout, CITRINET_384)
+
+
+def test_blocks_of_other_families_are_laid_out_by_their_modules():
+    transformer = TransformerConfig(num_blocks=2, dim=8, num_heads=2, ff_units=6)
+    layout = layout_without_weights(ModelConfig(family="transformer", transformer=transformer))
+    assert layout.num_blocks == 2
+    assert {e.inner_axis for e in layout.of_block(1, "feed_forward")} == {None, 0, 1}
+    citrinet = CitrinetConfig(
+        channels=8, final_channels=4, kernels=((3, 5),), repeat=2, squeeze=2, norm="batch"
+    )
+    config = ModelConfig(family="citrinet", citrinet=citrinet)
+    counts = layout_without_weights(config).module_parameters()
+    inside = ["convolution_1", "convolution_2", "squeeze", "residual"]
+    assert sorted(counts) == sorted(["prologue", *inside, "epilogue", "head"])
+    assert counts["squeeze"] == 2 * (8 * 4 + 4 * 8)
+
+
+def test_norms_after_each_sum_are_modules_of_their_own():
+    encoder = replace(CONFIG.encoder, residual="deep_norm")
+    layout = layout_without_weights(replace(CONFIG, encoder=encoder))
+    assert layout.modules == (*MODULES[:-1], "norm_1", "norm_2", "norm_3", "norm_4")
+    assert [entry.name for entry in layout.of_block(0, "norm_2")] == [
+        "block_0/norm_2/gamma",
+        "block_0/norm_2/beta",
+    ]
+
+
+def test_decoders_stand_outside_the_blocks():
+    decoder = DecoderConfig(num_blocks_left=2, num_blocks_right=1, num_heads=2, ff_units=4)
+    layout = layout_without_weights(replace(CONFIG, decoder=decoder))
+    assert layout.num_blocks == 2
+    names = {entry.name for entry in layout if entry.block is None}
+    assert "left_decoder/block_1/self_attention/query/kernel" in names
+    assert "right_decoder/embeddings" in names
+
+
+def test_entries_know_the_gain_of_their_first_weights(layout):
+    gains = {entry.name: entry.gain for entry in layout if entry.gain != 1}
+    assert gains == {f"block_{block}/attention/output/kernel": OUTPUT_GAIN for block in (0, 1)}
 
 
 def test_a_block_has_24_d_squared_and_31_plus_k_d_parameters():

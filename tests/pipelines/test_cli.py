@@ -123,6 +123,34 @@ def test_a_list_of_one_needs_no_comma(config_of):
     assert config_of("evaluate", *EVALUATE, "--domains", "a").domains == ("a",)
 
 
+@pytest.mark.parametrize(
+    "form", [("--runner_options", "--a=b,--c"), ("--runner_options=--a=b,--c",)]
+)
+def test_a_list_may_hold_options_of_another_tool(config_of, form):
+    folders = ("--corpus", "kaldi", "--source", "s", "--out", "o", "--runner", "DirectRunner")
+    config = config_of("prepare", *folders, *form, "--jobs=2")
+    assert (config.runner_options, config.jobs) == (("--a=b", "--c"), 2)
+
+
+def test_a_list_without_a_value_is_named_and_takes_no_option_for_it(capsys):
+    told = failure(capsys, "prepare", "--subsets", "--jobs=2")
+    assert "--subsets: expected one argument" in told
+
+
+def test_an_empty_list_is_written_as_nothing(config_of):
+    assert config_of("evaluate", *EVALUATE, "--domains", "").domains == ()
+
+
+def test_a_list_s_option_may_be_repeated(config_of):
+    form = ("--run", "a", "--run=b,c", "--data", "d", "--run", "[e]")
+    config = config_of("evaluate", *form, "--decoder.kind", "attention")
+    assert config.run == (Path("a"), Path("b"), Path("c"), Path("e"))
+
+
+def test_folders_that_look_like_numbers_are_folders(config_of):
+    assert config_of("evaluate", "--data", "d", "--run", "2024").run == (Path("2024"),)
+
+
 def test_names_that_look_like_numbers_are_names(capsys, config_of):
     assert config_of("evaluate", *EVALUATE, "--domains", "1,no").domains == ("1", "no")
 

@@ -1,11 +1,13 @@
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 
 import pytest
 
+from pipelines.data_service import run
 from tfasr.configs.data import BatchConfig
 from tfasr.configs.data_service import DataServiceConfig
 from tfasr.configs.features import AugmentConfig, SpecAugmentConfig
@@ -15,23 +17,28 @@ from tfasr.features.extractor import FeatureExtractor
 
 
 def start(*options):
-    """Starts a process of the service; returns it with its port."""
-    process = subprocess.Popen(
+    """Starts a process of the service."""
+    return subprocess.Popen(
         [sys.executable, "-m", "pipelines.cli", "data-service", *options],
         stdout=subprocess.PIPE,
         text=True,
         env={**os.environ, "TF_NUM_INTRAOP_THREADS": "1"},
     )
-    port = re.search(r"on port (\d+)", process.stdout.readline())
-    return process, int(port[1])
+
+
+def port_of(process):
+    return int(re.search(r"on port (\d+)", process.stdout.readline())[1])
 
 
 @pytest.fixture(scope="module")
 def service():
     """Host and port of a dispatcher with two workers, each in a process of its own."""
-    dispatcher, port = start("--role", "dispatcher")
-    address = f"localhost:{port}"
-    workers = [start("--role", "worker", "--dispatcher", address)[0] for _ in range(2)]
+    dispatcher = start("--role", "dispatcher")
+    address = f"localhost:{port_of(dispatcher)}"
+    # Both load TensorFlow at the same time.
+    workers = [start("--role", "worker", "--dispatcher", address) for _ in range(2)]
+    for worker in workers:
+        port_of(worker)
     yield address
     processes = [*workers, dispatcher]
     for process in processes:
@@ -67,3 +74,18 @@ def test_a_worker_without_a_dispatcher_is_refused():
 def test_a_service_reads_no_recordings():
     with pytest.raises(ValueError, match="got service=localhost:1, reading=recordings"):
         BatchConfig(service="localhost:1", reading="recordings")
+
+
+def test_a_port_that_is_taken_is_refused():
+    with socket.create_server(("", 0)) as server:
+        port = server.getsockname()[1]
+        with pytest.raises(ValueError, match=f"port must be free; got port={port}"):
+            run(DataServiceConfig(role="dispatcher", port=port))
+
+
+@pytest.mark.parametrize("address", ["nohost", "nohost:", ":1", "host:http"])
+def test_an_address_without_a_port_is_refused(address):
+    with pytest.raises(ValueError, match="dispatcher must be HOST:PORT"):
+        DataServiceConfig(role="worker", dispatcher=address)
+    with pytest.raises(ValueError, match="service must be HOST:PORT"):
+        BatchConfig(service=address)

@@ -1,10 +1,11 @@
 import json
+from dataclasses import replace
 
 import pytest
 
 from pipelines.describe import run
 from tfasr.configs.describe import DescribeConfig
-from tfasr.configs.model import PRESETS, TINY
+from tfasr.configs.model import PRESETS, TINY, DecoderConfig, ModelConfig
 
 
 def described(capsys, **settings):
@@ -51,3 +52,18 @@ def test_the_table_groups_equal_blocks(capsys, tiny_run, monkeypatch):
     assert "0 to 1, each" in told
     total = sum(v.shape.num_elements() for v in tiny_run.initial_model().variables)
     assert f"{total:,}" in told
+
+
+def test_a_model_with_decoders_is_counted_as_its_release_counts(capsys):
+    # 7 projections of 2 x 64 to 64 with a bias: a block each, and two a decoder block.
+    decoder = DecoderConfig(num_blocks_left=1, num_blocks_right=1, ff_units=8)
+    encoder = replace(TINY.encoder, num_blocks=3)
+    about = described(capsys, model=replace(TINY, encoder=encoder, decoder=decoder))
+    assert about["with_unused_projections"] - about["total"] == 7 * (2 * 64 + 1) * 64
+    assert about["total"] == sum(about["modules"].values())
+
+
+def test_the_modules_of_another_family_are_its_own(capsys):
+    about = described(capsys, model=ModelConfig(family="transformer", vocabulary=8))
+    assert set(about["blocks"][0]["modules"]) == {"attention", "feed_forward"}
+    assert "with_unused_projections" not in about

@@ -42,7 +42,15 @@ def test_what_was_prepared_is_told(config, capsys):
         "train: 6 utterances, 0.1 min",
         "valid: 2 utterances, 0.0 min",
         "test: 2 utterances, 0.0 min",
+        "2 speakers are both in training and held out, as the corpus divides them; "
+        "--splits.by speaker divides it anew",
     ]
+
+
+def test_nothing_to_validate_on_is_told(write_corpus, prepare_config, tmp_path, capsys):
+    alone = write_corpus(tmp_path / "corpus", train=1)
+    run(prepare_config(alone, tmp_path / "data"))
+    assert "has nothing to validate on, which training needs" in lines_of(capsys)[-1]
 
 
 def test_progress_has_the_utterances_that_this_process_prepared_a_second(clock):

@@ -172,6 +172,19 @@ def test_a_file_in_place_of_the_folder_is_refused(config):
         Preparation(config)
 
 
+def test_a_folder_of_hidden_files_is_refused_before_the_work(config):
+    config.out.mkdir()
+    (config.out / ".DS_Store").write_text("a desktop's")
+    with pytest.raises(ValueError, match=r"data: must be empty or not exist; got \.DS_Store in it"):
+        Preparation(config)
+
+
+@pytest.mark.parametrize("out", [".", "/", ".."])
+def test_a_folder_without_a_name_is_refused(config, out):
+    with pytest.raises(ValueError, match="must end in the name of a folder; got out="):
+        Preparation(replace(config, out=Path(out)))
+
+
 def test_a_preparation_killed_at_its_first_file_goes_on(config, prepare):
     (config.out.with_name("data.partial") / ".settings.json.x1y2z3").mkdir(parents=True)
     assert prepare(config).index["splits"]["train"]["utterances"] == 6

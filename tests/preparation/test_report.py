@@ -1,5 +1,6 @@
 import json
 import re
+import shutil
 from html.parser import HTMLParser
 
 import pytest
@@ -9,6 +10,7 @@ from tfasr.configs.corpora import TokenizerConfig
 from tfasr.preparation.report import write_report
 from tfasr.text.tokenizer import train_tokenizer
 
+MARKUP = "<script>alert(1)</script>"
 NONE = "\N{EN DASH}"
 FBANK = {"sample_rate": 8000, "num_mels": 8}
 # Letters learned: e h n o r t w. The last two are too long and too short to train on.
@@ -95,10 +97,17 @@ def report(folder, source="digits"):
 
 
 @pytest.fixture(scope="module")
-def html(tmp_path_factory):
-    """The page of the rows above."""
+def folder(tmp_path_factory):
+    """Data of the rows above with their page, which takes a second to draw."""
     folder = write_folder(tmp_path_factory.mktemp("report") / "data", skipped=SKIPPED)
-    return write_report(folder, "<script>alert(1)</script>").read_text(encoding="utf-8")
+    write_report(folder, MARKUP)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def html(folder):
+    """The page."""
+    return (folder / "report.html").read_text(encoding="utf-8")
 
 
 @pytest.fixture(scope="module")
@@ -107,13 +116,41 @@ def page(html):
     return Reader(html)
 
 
+@pytest.fixture(scope="module")
+def long_page(tmp_path_factory):
+    """Of 5000 alike in training, and the same and one unseen word in validation."""
+    row = {"duration": 1.08, "text": "one two", "speaker": "ada", "domain": "close"}
+    rows = [{"id": f"t{number}", **row} for number in range(5000)]
+    valid = [*rows, {**VALID[0], "text": "four"}]
+    return report(write_folder(tmp_path_factory.mktemp("long") / "data", rows, valid))
+
+
+@pytest.fixture(scope="module")
+def crowded_page(tmp_path_factory):
+    """Of 25 speakers with one slow utterance each."""
+    row = {"text": "one", "domain": "close"}
+    rows = [
+        {"id": f"t{n:02d}", "duration": 10.0 + n, "speaker": f"s{n:02d}", **row} for n in range(25)
+    ]
+    return report(write_folder(tmp_path_factory.mktemp("crowd") / "data", rows, [], []))
+
+
+@pytest.fixture(scope="module")
+def other_page(tmp_path_factory):
+    """Of speakers without a name, a withheld domain and eight skipped entries."""
+    return report(
+        write_folder(
+            tmp_path_factory.mktemp("other") / "data",
+            [{**row, "speaker": ""} for row in TRAIN],
+            [{**VALID[0], "text": "one three", "speaker": ""}],
+            skipped=[f"train.jsonl:{number}: must have text" for number in range(1, 9)],
+            withheld=["phone"],
+        )
+    )
+
+
 def column(reader, section, number):
     return {row[0]: row[number] for row in reader.rows[section]}
-
-
-def test_the_page_is_written_into_the_folder(tmp_path):
-    folder = write_folder(tmp_path / "data")
-    assert write_report(folder, "digits") == folder / "report.html"
 
 
 def test_a_split_is_counted_by_hand(page):
@@ -140,24 +177,16 @@ def test_all_splits_are_taken_together(page):
     assert [together[name] for name in names] == ["6", "4", "7"]
 
 
-def test_an_hour_and_more_is_told_in_hours(tmp_path):
-    row = {"duration": 15.0, "text": "one", "speaker": "ada", "domain": "close"}
-    rows = [{"id": f"t{number}", **row} for number in range(360)]
-    assert column(report(write_folder(tmp_path / "data", rows)), "splits", 1)["hours"] == "1.50"
+def test_an_hour_and_more_is_told_in_hours(long_page):
+    assert column(long_page, "splits", 1)["hours"] == "1.50"
 
 
-def test_more_rows_than_are_read_at_once_are_all_counted(tmp_path):
-    row = {"duration": 1.0, "text": "one two", "speaker": "ada", "domain": "close"}
-    rows = [{"id": f"t{number}", **row} for number in range(5000)]
-    page = report(write_folder(tmp_path / "data", rows))
-    assert column(page, "splits", 1)["tokens"] == "40,000"
+def test_more_rows_than_are_read_at_once_are_all_counted(long_page):
+    assert column(long_page, "splits", 1)["tokens"] == "40,000"
 
 
-def test_a_small_share_is_told_from_none(tmp_path):
-    rows = [{**TRAIN[0], "id": f"t{number}"} for number in range(5000)]
-    valid = [*rows, {**VALID[0], "text": "four"}]
-    page = report(write_folder(tmp_path / "data", rows, valid))
-    assert page.rows["words"][1][:4] == ["valid", "10,001", "1", "< 0.1 %"]
+def test_a_small_share_is_told_from_none(long_page):
+    assert long_page.rows["words"][1][:4] == ["valid", "10,001", "1", "< 0.1 %"]
 
 
 def test_what_training_leaves_out_is_counted(page):
@@ -173,12 +202,10 @@ def test_suspicious_rates_come_worst_first(page):
     ]
 
 
-def test_only_ten_suspicious_utterances_are_shown(tmp_path):
-    row = {"text": "one", "speaker": "ada", "domain": "close"}
-    rows = [{"id": f"t{n:02d}", "duration": 10.0 + n, **row} for n in range(25)]
-    page = report(write_folder(tmp_path / "data", rows))
-    assert [row[0] for row in page.rows["rates"][1:]] == [f"t{n}" for n in range(24, 14, -1)]
-    assert "25 in train, 0 in valid, 0 in test" in page.text["rates"]
+def test_only_ten_suspicious_utterances_are_shown(crowded_page):
+    shown = [row[0] for row in crowded_page.rows["rates"][1:]]
+    assert shown == [f"t{n}" for n in range(24, 14, -1)]
+    assert "25 in train, 0 in valid, 0 in test" in crowded_page.text["rates"]
 
 
 def test_what_ctc_cannot_align_is_shown_with_its_frames(page):
@@ -200,11 +227,9 @@ def test_the_most_frequent_unseen_words_come_first(page):
     assert rows[4:] == [["four", "1", "1"], ["<four>", "0", "1"], ["öne", "1", "0"]]
 
 
-def test_words_of_withheld_domains_are_not_learned(tmp_path):
-    valid = [{**VALID[0], "text": "one three"}]
-    page = report(write_folder(tmp_path / "data", valid=valid, withheld=["phone"]))
-    assert page.rows["words"][1][:3] == ["valid", "2", "1"]
-    assert "withheld domains (phone)" in page.text["words"]
+def test_words_of_withheld_domains_are_not_learned(other_page):
+    assert other_page.rows["words"][1][:3] == ["valid", "2", "1"]
+    assert "withheld domains (phone)" in other_page.text["words"]
 
 
 def test_unknown_tokens_are_counted(page):
@@ -233,10 +258,8 @@ def test_speakers_on_two_sides_are_named(page):
     assert re.search(said, page.text["speakers"])
 
 
-def test_unnamed_speakers_are_on_no_side(tmp_path):
-    train = [{**row, "speaker": ""} for row in TRAIN]
-    valid = [{**row, "speaker": ""} for row in VALID]
-    text = report(write_folder(tmp_path / "data", train, valid)).text["speakers"]
+def test_unnamed_speakers_are_on_no_side(other_page):
+    text = other_page.text["speakers"]
     assert text.endswith("No speaker of the training split is held out too.")
 
 
@@ -249,14 +272,12 @@ def test_time_is_told_by_domain_and_split(page):
     ]
 
 
-def test_speakers_beyond_the_first_twenty_are_summed_up(tmp_path):
-    row = {"text": "one", "domain": "close"}
-    rows = [{"id": f"t{n}", "duration": 6.0 + n, "speaker": f"s{n:02d}", **row} for n in range(25)]
-    page = report(write_folder(tmp_path / "data", rows, [], []))
-    assert page.rows["speakers"][1][0] == "s24"
-    # 6 + 7 + 8 + 9 + 10 = 40 of 450 s.
-    assert page.rows["speakers"][-1][:3] == ["5 others", "5", "0.67"]
-    assert page.rows["speakers"][-1][-1] == "8.9 %"
+def test_speakers_beyond_the_first_twenty_are_summed_up(crowded_page):
+    rows = crowded_page.rows["speakers"]
+    assert rows[1][0] == "s24"
+    # 10 + 11 + 12 + 13 + 14 = 60 of 550 s.
+    assert rows[-1][:3] == ["5 others", "5", "1.00"]
+    assert rows[-1][-1] == "10.9 %"
 
 
 def test_skipped_entries_are_grouped_by_the_rule_they_broke(page):
@@ -268,9 +289,8 @@ def test_skipped_entries_are_grouped_by_the_rule_they_broke(page):
     ]
 
 
-def test_the_first_skipped_entries_are_told_whole(tmp_path):
-    skipped = [f"train.jsonl:{number}: must have text" for number in range(1, 9)]
-    text = report(write_folder(tmp_path / "data", skipped=skipped)).text["skipped"]
+def test_the_first_skipped_entries_are_told_whole(other_page):
+    text = other_page.text["skipped"]
     assert "train.jsonl:5: must have text" in text
     assert "train.jsonl:6" not in text
     assert "and 3 more" in text
@@ -324,10 +344,10 @@ def test_plots_take_the_colour_of_the_page(html):
     assert not re.search(r"(fill|stroke): (#000000|black)", html)
 
 
-def test_the_same_data_make_the_same_page(tmp_path):
-    folder = write_folder(tmp_path / "data")
-    first = write_report(folder, "digits").read_bytes()
-    assert write_report(folder, "digits").read_bytes() == first
+def test_the_same_data_make_the_same_page_at_the_same_place(folder, html):
+    path = write_report(folder, MARKUP)
+    assert path == folder / "report.html"
+    assert path.read_text(encoding="utf-8") == html
 
 
 def test_data_without_a_training_split_are_reported(tmp_path):
@@ -359,13 +379,12 @@ def test_a_missing_manifest_is_named(tmp_path):
         write_report(folder, "digits")
 
 
-def test_a_report_that_fails_leaves_the_one_before(tmp_path):
-    folder = write_folder(tmp_path / "data")
-    before = write_report(folder, "digits").read_bytes()
-    (folder / "shards" / "test-00000.tfrecord").unlink()
+def test_a_report_that_fails_leaves_the_one_before(folder, html, tmp_path):
+    broken = shutil.copytree(folder, tmp_path / "data")
+    (broken / "shards" / "test-00000.tfrecord").unlink()
     with pytest.raises(ValueError, match="this shard is missing"):
-        write_report(folder, "digits")
-    assert (folder / "report.html").read_bytes() == before
+        write_report(broken, MARKUP)
+    assert (broken / "report.html").read_text(encoding="utf-8") == html
 
 
 def test_a_folder_that_is_no_prepared_data_is_refused(tmp_path):

@@ -44,6 +44,8 @@ def test_a_corpus_that_speaks_in_processes_of_its_own_is_given_no_others(config)
     assert useful_jobs(replace(config, corpus="synthetic"), 10_000) == 1
 
 
+# A preparation that workers begin has the same bytes too: the test of a killed parent shows it.
+@pytest.mark.slow
 def test_worker_processes_write_the_same_bytes(config, prepare, contents_of):
     alone = prepare(replace(config, jobs=1, out=config.out.with_name("alone")))
     together = prepare(replace(config, jobs=2))
@@ -82,9 +84,16 @@ def test_a_beam_runner_without_beam_says_what_to_install(config, monkeypatch):
 
 @pytest.fixture
 def many(write_corpus, prepare_config, tmp_path):
-    """A hundred shards, for two workers."""
-    corpus = write_corpus(tmp_path / "corpus", train=100)
+    """Twelve shards, for two workers."""
+    corpus = write_corpus(tmp_path / "corpus", train=12)
     return replace(prepare_config(corpus, tmp_path / "data", utterances=1), jobs=2)
+
+
+@pytest.fixture
+def recording(many):
+    """Path and content of the seventh shard's recording."""
+    path = many.source / "wav" / "train-06.wav"
+    return path, path.read_bytes()
 
 
 @pytest.fixture
@@ -106,15 +115,25 @@ def process(many):
         process.kill()
 
 
-@pytest.fixture
-def workers(process, many):
-    """Its workers, when they have written the first shards."""
-    shards = many.out.with_name("data.partial") / "shards"
-    while process.poll() is None and len(list(shards.glob("*.json"))) < 3:
+def wait_for(process, condition):
+    while process.poll() is None and not condition():
         try:
             process.wait(0.01)
         except subprocess.TimeoutExpired:
             continue
+
+
+@pytest.fixture
+def workers(process, many, recording):
+    """Its workers, when they have written some shards and cannot end."""
+    partial, path = many.out.with_name("data.partial"), recording[0]
+    pipe = path.with_name("pipe")
+    os.mkfifo(pipe)
+    # Workers load TensorFlow for seconds before the first of them reads a recording. That of
+    # the seventh shard is a pipe by then, to which nobody writes.
+    wait_for(process, (partial / "listing.json").is_file)
+    pipe.rename(path)
+    wait_for(process, lambda: len(list((partial / "shards").glob("*.json"))) >= 3)
     return psutil.Process(process.pid).children(recursive=True)
 
 
@@ -123,12 +142,15 @@ def alive(workers):
 
 
 def test_workers_end_with_a_killed_parent_and_the_next_goes_on(
-    many, process, workers, prepare, contents_of
+    many, recording, process, workers, prepare, contents_of
 ):
     process.kill()
     assert len(workers) >= 2
     assert alive(workers) == []
     assert not many.out.exists()
+    path, audio = recording
+    path.unlink()
+    path.write_bytes(audio)
     alone = replace(many, jobs=1)
     whole = prepare(replace(alone, out=many.out.with_name("whole")))
     assert contents_of(prepare(alone).folder) == contents_of(whole.folder)

@@ -9,7 +9,7 @@ import soundfile
 import tensorflow as tf
 
 from tfasr.artifacts.files import read_json, read_json_lines, sha256_of
-from tfasr.audio.decoding import read_audio
+from tfasr.audio.decoding import read_audio, write_wav
 from tfasr.configs.corpora import FsddConfig, TokenizerConfig
 from tfasr.configs.features import FbankConfig
 from tfasr.configs.prepare import PrepareConfig
@@ -64,6 +64,16 @@ def test_a_manifest_of_prepared_data_can_be_prepared_again(config, prepare, tmp_
     assert again.manifest("train") == first.manifest("train")
     hashes = [[sha256_of(path) for path in data.shards("train")] for data in (first, again)]
     assert hashes[0] == hashes[1]
+
+
+@pytest.mark.parametrize("length", [16001, 16003])
+def test_the_number_of_samples_follows_from_the_duration(config, prepare, length):
+    config = replace(config, fbank=replace(config.fbank, sample_rate=16000))
+    samples = np.arange(length, dtype=np.int16)
+    write_wav(config.source / "wav" / "test-00.wav", samples, 16000)
+    seconds = prepare(config).durations("test")[0]
+    assert seconds == pytest.approx(length / 16000, abs=1e-6)
+    assert round(seconds * 16000) == length
 
 
 def test_a_segment_keeps_its_place_in_the_recording(config, prepare, edit_line, tmp_path):

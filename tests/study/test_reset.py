@@ -1,3 +1,6 @@
+import copy
+import functools
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -24,9 +27,17 @@ def model(tiny_run):
     return tiny_run.trained_model()
 
 
-@pytest.fixture
-def study(tiny_run, model, batches):
+@pytest.fixture(scope="module")
+def begun(tiny_run, model, batches):
     return ResetStudy(model, tiny_run.tokenizer.pieces, tiny_run.config.seed, batches)
+
+
+@pytest.fixture
+def study(begun):
+    """A study that has reset nothing yet; tracing one takes a second, so all share its graphs."""
+    study = copy.copy(begun)
+    study._batches = [copy.copy(batch) for batch in begun._batches]
+    return study
 
 
 @pytest.fixture(scope="module")
@@ -36,6 +47,7 @@ def naive_errors(tiny_run, batches):
     trained = other.get_weights()
     transcribe = model_transcriber(other, tiny_run.tokenizer.pieces)
 
+    @functools.cache
     def evaluate(block=None, draw=0):
         other.set_weights(trained)
         if block is not None:

@@ -37,7 +37,7 @@ def steps(accumulate, tmp_path):
     return Steps(*models, optimizer, settings)
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def batches(noise):
     return [
         {
@@ -54,20 +54,34 @@ def joined(batches):
     return {name: tf.concat([batch[name] for batch in batches], 0) for name in batches[0]}
 
 
-def test_two_halves_make_the_step_of_the_whole(batches, tmp_path):
-    whole, halves = steps(1, tmp_path), steps(2, tmp_path)
-    one = whole.take([joined(batches)], SEEDS[:1])
-    two = halves.take(batches, SEEDS)
+def values(steps):
+    return [variable.numpy() for variable in steps.model.variables]
+
+
+@pytest.fixture(scope="module")
+def pairs(batches, tmp_path_factory):
+    """Two steps, each in one batch and in two halves: outcomes and weights of both."""
+    folder = tmp_path_factory.mktemp("steps")
+    whole, halves = steps(1, folder), steps(2, folder)
+    return [
+        (
+            (whole.take([joined(batches)], SEEDS[:1]), values(whole)),
+            (halves.take(batches, SEEDS), values(halves)),
+        )
+        for _ in range(2)
+    ]
+
+
+def test_two_halves_make_the_step_of_the_whole(pairs):
+    (one, expected), (two, found) = pairs[0]
     assert two.loss == pytest.approx(one.loss, rel=1e-5)
     assert two.gradient_norm == pytest.approx(one.gradient_norm, rel=1e-4)
-    for ours, theirs in zip(halves.model.variables, whole.model.variables, strict=True):
+    for ours, theirs in zip(found, expected, strict=True):
         np.testing.assert_allclose(ours, theirs, atol=1e-5)
 
 
-def test_nothing_is_left_for_the_next_step(batches, tmp_path):
-    whole, halves = steps(1, tmp_path), steps(2, tmp_path)
-    for _ in range(2):
-        one, two = whole.take([joined(batches)], SEEDS[:1]), halves.take(batches, SEEDS)
+def test_nothing_is_left_for_the_next_step(pairs):
+    (one, _), (two, _) = pairs[1]
     assert two.gradient_norm == pytest.approx(one.gradient_norm, rel=1e-3)
 
 

@@ -6,6 +6,7 @@ import os
 import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ UNKNOWN_LENGTH = 0x7FFF_FFFF_FFFF_FFFF  # What libsndfile makes of a FLAC header
 BLOCK = 1 << 20  # Samples that are read at once.
 # Some encoders count the frame that holds the length, and some the padding of the last one.
 MP3_SLACK = 2 * 1152
+OGG_PAGE = 27 + 255 + 255 * 255  # The bytes of the longest page.
 RAW_SUFFIXES = (".raw", ".pcm")
 # libsndfile's name, and the bytes of one sample.
 RAW_ENCODINGS = {
@@ -38,6 +40,8 @@ RAW_ENCODINGS = {
 }
 
 Samples = NDArray[np.int16] | NDArray[np.float64]
+# Gives so many bytes of a file from a position on.
+Part = Callable[[int, int], bytes]
 
 
 def read_audio(path: Path, sample_rate: int) -> NDArray[np.int16]:
@@ -226,7 +230,9 @@ def open_recording(path: Path, raw: AudioConfig | None = None) -> Iterator[Recor
         is_raw = raw is not None and path.suffix.lower() in RAW_SUFFIXES
         form = _raw_form(path, size, raw) if raw is not None and is_raw else {}
         with _opened(handle, str(path), size, form) as sound:
-            is_counted = _is_counted(sound, lambda start, count: os.pread(handle, count, start))
+            part = partial(_part_of_file, handle)
+            _refuse_cut_page(sound, str(path), size, part)
+            is_counted = _is_counted(sound, part)
             yield Recording(sound, str(path), is_counted=is_counted)
 
 
@@ -245,7 +251,9 @@ def open_recording_bytes(data: bytes, name: str) -> Iterator[Recording]:
         CorpusError: As for `open_recording`.
     """
     with _opened(_Bytes(data), name, len(data), {}) as sound:
-        is_counted = _is_counted(sound, lambda start, count: data[start : start + count])
+        part = partial(_part_of_bytes, data)
+        _refuse_cut_page(sound, name, len(data), part)
+        is_counted = _is_counted(sound, part)
         yield Recording(sound, name, is_counted=is_counted)
 
 
@@ -285,8 +293,33 @@ def _raw_form(path: Path, size: int, raw: AudioConfig) -> dict[str, Any]:
     }
 
 
-def _is_counted(sound: soundfile.SoundFile, part: Callable[[int, int], bytes]) -> bool:
-    """Whether the length is no estimate; `part` gives so many bytes from a position on."""
+def _part_of_file(handle: int, start: int, count: int) -> bytes:
+    return os.pread(handle, count, start)
+
+
+def _part_of_bytes(data: bytes, start: int, count: int) -> bytes:
+    return data[start : start + count]
+
+
+def _refuse_cut_page(sound: soundfile.SoundFile, name: str, size: int, part: Part) -> None:
+    """Refuses Ogg that ends within a page; libsndfile leaves that page out, and says nothing.
+
+    Source: RFC 3533, section 6: byte 26 of a page counts its segments, whose sizes follow.
+    """
+    if sound.format != "OGG":
+        return
+    end = part(max(0, size - OGG_PAGE), OGG_PAGE)
+    place = end.rfind(b"OggS")
+    if place < 0:
+        return
+    page = end[place:]
+    header = 27 + (page[26] if len(page) > 26 else 0)
+    if len(page) < header + sum(page[27:header]):
+        raise CorpusError(f"{name}: must not be cut short; its last page is not whole")
+
+
+def _is_counted(sound: soundfile.SoundFile, part: Part) -> bool:
+    """Whether the length is no estimate."""
     if not sound.subtype.startswith("MPEG"):
         return True
     head, start = part(0, 10), 0

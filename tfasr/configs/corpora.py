@@ -275,6 +275,9 @@ class TokenizerConfig:
     kind: Literal["unigram", "bpe", "char"] = "unigram"
     vocabulary: int = 1024
 
+    def __post_init__(self) -> None:
+        _require_positive(vocabulary=self.vocabulary)
+
 
 @dataclass(frozen=True, kw_only=True)
 class ShardConfig:
@@ -292,3 +295,6 @@ class ShardConfig:
     compression: Compression = "none"
     withheld_domains: tuple[str, ...] = field(default=())
     on_error: OnError = "error"
+
+    def __post_init__(self) -> None:
+        _require_positive(utterances=self.utterances)

@@ -44,6 +44,9 @@ class BatchConfig:
                 "num_buckets and max_utterances must be at least 1; "
                 f"got num_buckets={self.num_buckets}, max_utterances={self.max_utterances}"
             )
+        host, _, port = self.service.rpartition(":")
+        if self.service and not (host and port.isdecimal()):
+            raise ValueError(f"service must be HOST:PORT; got service={self.service!r}")
         if self.service and self.reading != "shards":
             raise ValueError(
                 f"a data service reads shards; got service={self.service}, reading={self.reading}"

@@ -26,6 +26,9 @@ class DataServiceConfig:
     def __post_init__(self) -> None:
         if not 0 <= self.port < 65536:
             raise ValueError(f"port must be 0 to 65535; got port={self.port}")
+        host, _, port = self.dispatcher.rpartition(":")
+        if self.dispatcher and not (host and port.isdecimal()):
+            raise ValueError(f"dispatcher must be HOST:PORT; got dispatcher={self.dispatcher!r}")
         if (self.role == "worker") != bool(self.dispatcher):
             raise ValueError(
                 "a worker needs --dispatcher HOST:PORT, and a dispatcher takes none; "

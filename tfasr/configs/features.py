@@ -26,6 +26,8 @@ class FbankConfig:
     preemphasis: float = 0.97
 
     def __post_init__(self) -> None:
+        if self.num_mels < 1:
+            raise ValueError(f"num_mels must be at least 1; got num_mels={self.num_mels}")
         if self.frame_length < 2 or self.frame_shift < 1:
             raise ValueError(
                 "a frame must hold two samples and its shift one; "

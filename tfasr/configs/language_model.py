@@ -36,14 +36,16 @@ class LanguageModelConfig:
     """Trains an n-gram language model with modified Kneser-Ney smoothing.
 
     Args:
-        source: A folder made by `tfasr prepare`, whose training text is taken, or a text file
-            of a sentence a line.
-        out: The language model to write, in ARPA format.
-        unit: "token" is for a beam search over tokens, "word" for rescoring its hypotheses.
+        source: A folder made by `tfasr prepare`, whose training text is taken but for withheld
+            domains, or a text file of a sentence a line, as it is or as .gz.
+        out: The language model to write, in ARPA format; what it was made of is written beside
+            it, to `OUT.json`.
+        unit: "token" is what `tfasr evaluate` decodes with; "word" is for other programs.
         order: Words or tokens of the longest n-grams, 1 to 6.
         prune: Drop n-grams seen so often or less, a threshold for each order from the first,
             which must be 0; the last one holds for the orders above it.
-        tokenizer: The SentencePiece model, where a text file is cut into tokens.
+        tokenizer: The SentencePiece model that cuts text into tokens, such as a run's
+            `tokenizer.model`; a folder made by `tfasr prepare` has one of its own.
     """
 
     source: Path

@@ -22,6 +22,7 @@ from tfasr.data.batches import (
     shuffle_examples,
     within_limits,
 )
+from tfasr.data.service import require_dispatcher
 from tfasr.data.sources import Source
 from tfasr.features.extractor import FeatureExtractor
 
@@ -89,6 +90,7 @@ class TrainingPipeline:
         if not self.batching.service:
             made = trace(items[order], seeds, skip)
             return tf.data.experimental.from_variant(made, spec).prefetch(4)
+        require_dispatcher(self.batching.service)
         # Every worker of the service would skip as many.
         made = trace(items[order], seeds, 0)
         service = tf.data.experimental.service.distribute(

@@ -47,7 +47,8 @@ class Recogniser(tf.Module):
             freeze_block(model.blocks[block])
         kept = [b for index, b in enumerate(model.blocks) if index not in frozen_blocks]
         # These alone are written to variables/: tracking the model would write all of them.
-        self.weights = [v for part in (model.subsampling, *kept, model.head) for v in part.weights]
+        parts = [model.subsampling, *kept, model.head, *([model.final] if model.final else [])]
+        self.weights = [variable for part in parts for variable in part.weights]
         # A function of the module would be saved once more beside its signature.
         self.signatures = functools.partial(_signatures, model, extractor, pieces)
 

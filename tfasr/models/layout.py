@@ -129,14 +129,15 @@ def layout_without_weights(config: ModelConfig) -> Layout:
         return Layout(build_model(config))
 
 
-def release_parameters(config: ModelConfig) -> int:
+def release_parameters(layout: Layout, config: ModelConfig) -> int:
     """Counts parameters as the release of the Deep Sparse Conformer has them.
 
     Its toolkit builds a projection of twice the width, with a bias, in every encoder block and
     two in every decoder block, and never uses them. The published sizes count them.
 
     Args:
-        config: A Conformer.
+        layout: Of the model.
+        config: A Conformer, the same.
 
     Returns:
         Parameters of the model and of those projections.
@@ -148,8 +149,7 @@ def release_parameters(config: ModelConfig) -> int:
         raise ValueError(f"the release has Conformers only; got family={config.family}")
     decoder = config.decoder
     projections = config.num_blocks + 2 * (decoder.num_blocks_left + decoder.num_blocks_right)
-    projection = (2 * config.dim + 1) * config.dim
-    return layout_without_weights(config).parameters() + projections * projection
+    return layout.parameters() + projections * (2 * config.dim + 1) * config.dim
 
 
 def weights_hash(layout: Layout) -> str:

@@ -1,8 +1,10 @@
 """Writes shards by Apache Beam, an extra; all workers must see the folder of the data."""
 
+import io
 import pickle
 import shutil
 from collections.abc import Iterator, Sequence
+from contextlib import redirect_stderr
 from pathlib import Path
 
 import apache_beam as beam
@@ -36,13 +38,16 @@ class BeamRunner:
 
     def __init__(self, name: str, options: Sequence[str]) -> None:
         self.name = name
+        said = io.StringIO()
         try:
-            self._options = PipelineOptions(list(options))
-            self._options.get_all_options()
-        # Beam's parser ends the process.
+            # Beam's parser tells all of its options, then what is wrong, and ends the process.
+            with redirect_stderr(said):
+                self._options = PipelineOptions(list(options))
+                self._options.get_all_options()
         except SystemExit:
+            reason = "".join(said.getvalue().splitlines()[-1:]).rpartition("error: ")[2]
             raise ValueError(
-                f"runner_options must be options of Beam; got {' '.join(options)}"
+                f"runner_options must be options of Beam; got {' '.join(options)}: {reason}"
             ) from None
         self._runner = _runner_of(name)
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from tfasr.artifacts.files import FULL, read_json, write_json, write_json_lines
 from tfasr.audio.corpora import open_corpus
+from tfasr.audio.splits import shared_speakers
 from tfasr.audio.utterance import SPLITS, CorpusError, Utterance
 from tfasr.configs.loading import to_mapping
 from tfasr.configs.prepare import INDEX, PrepareConfig
@@ -40,15 +41,20 @@ class Preparation:
         config: Which corpus, where to, and how.
 
     Raises:
-        ValueError: The folder or its partial one holds data made with other settings.
+        ValueError: The folder has no name, or it or its partial one holds data made with other
+            settings or something else.
     """
 
     def __init__(self, config: PrepareConfig) -> None:
         self.config = config
+        if config.out.name in ("", ".."):
+            raise ValueError(f"out must end in the name of a folder; got out={config.out}")
         self.partial = config.out.with_name(config.out.name + ".partial")
         self.settings = _without(to_mapping(config), _WITHOUT_EFFECT)
         self._refuse_other_settings(config.out, frozenset())
-        self._refuse_other_settings(self.partial, _ADMITTING)
+        self._refuse_hidden_files()
+        if any((self.partial / "shards").glob("*.tfrecord*")):
+            self._refuse_other_settings(self.partial, _ADMITTING)
 
     def _refuse_other_settings(self, folder: Path, free: Collection[str]) -> None:
         if not _is_filled(folder):
@@ -63,6 +69,16 @@ class Preparation:
         if changed:
             raise ValueError(
                 f"{folder}: was made with another {', '.join(changed)}; "
+                "choose another --out or remove it"
+            )
+
+    def _refuse_hidden_files(self) -> None:
+        out = self.config.out
+        hidden = sorted(path.name for path in out.iterdir()) if out.is_dir() else []
+        # With them, the partial folder could not take the name when all is done.
+        if hidden and not _is_filled(out):
+            raise ValueError(
+                f"{out}: must be empty or not exist; got {', '.join(hidden)} in it; "
                 "choose another --out or remove it"
             )
 
@@ -110,7 +126,7 @@ class Preparation:
         for task in runner(missing):
             done += len(task.utterances)
             report(done, total)
-        self._write_index(tasks, skipped)
+        self._write_index(tasks, skipped, len(shared_speakers(utterances)))
 
     def _usable_utterances(self) -> tuple[list[Utterance], list[str]]:
         listed, problems = open_corpus(self.config).utterances()
@@ -154,7 +170,7 @@ class Preparation:
         if texts and not path.is_file():
             train_tokenizer(texts, self.config.tokenizer, path)
 
-    def _write_index(self, tasks: Sequence[ShardTask], skipped: list[str]) -> None:
+    def _write_index(self, tasks: Sequence[ShardTask], skipped: list[str], num_shared: int) -> None:
         splits: dict[str, Any] = {}
         sums = FrameSums(self.config.fbank.num_mels)
         for split in SPLITS:
@@ -176,6 +192,7 @@ class Preparation:
             "compression": self.config.shards.compression,
             "splits": splits,
             "skipped": skipped,
+            "shared_speakers": num_shared,
             "settings": self.settings,
         }
         write_json(self.partial / INDEX, index)

@@ -132,7 +132,8 @@ class _Shard:
         return {
             "id": utterance.utterance_id,
             "audio_filepath": where,
-            "duration": round(len(samples) / self.rate, 4),
+            # Fine enough that the number of samples follows from it.
+            "duration": round(len(samples) / self.rate, 6),
             "text": text,
             "speaker": utterance.speaker,
             "domain": utterance.domain,

@@ -59,7 +59,8 @@ class ResetStudy:
         mask = tf.TensorSpec([None, None], tf.bool)
         self._blocks = [
             tf.function(
-                lambda x, mask, block=block: block(x, mask=mask), autograph=False
+                lambda x, mask, block=block: (block(x, mask=mask), block.compute_mask(x, mask)),
+                autograph=False,
             ).get_concrete_function(encoding, mask)
             for block in model.blocks
         ]
@@ -67,7 +68,7 @@ class ResetStudy:
         @tf.function(input_signature=[encoding, mask], autograph=False)
         def texts(x: tf.Tensor, mask: tf.Tensor) -> tf.Tensor:
             frames = tf.reduce_sum(tf.cast(mask, tf.int32), 1)
-            return detokenize(greedy_tokens(model.head(x), frames), pieces)
+            return detokenize(greedy_tokens(model.logits(x, mask), frames), pieces)
 
         self._texts = texts
         self._batches = [self._first(batch) for batch in batches]
@@ -114,16 +115,16 @@ class ResetStudy:
             raise ValueError(f"blocks are studied upwards; got block={block} after {self._next}")
         for passed in range(self._next, block):
             for batch in self._batches:
-                batch.encoding = self._blocks[passed](batch.encoding, batch.mask)
+                batch.encoding, batch.mask = self._blocks[passed](batch.encoding, batch.mask)
         self._next = block
 
     def _errors_from(self, block: int) -> NDArray[np.int64]:
         errors = []
         for batch in self._batches:
-            x = batch.encoding
+            x, mask = batch.encoding, batch.mask
             for run_block in self._blocks[block:]:
-                x = run_block(x, batch.mask)
-            texts = [text.decode() for text in self._texts(x, batch.mask).numpy()]
+                x, mask = run_block(x, mask)
+            texts = [text.decode() for text in self._texts(x, mask).numpy()]
             errors.append(count_word_errors(batch.references, texts).errors)
         return np.concatenate(errors)
 

@@ -178,7 +178,12 @@ class Trainer:
 
     def _validate(self, progress: Progress) -> Progress:
         figures = self.validate(self.average)
-        self._log({"step": progress.step, **{f"valid_{k.removeprefix('valid_')}": v for k, v in figures.items()}})
+        self._log(
+            {
+                "step": progress.step,
+                **{f"valid_{k.removeprefix('valid_')}": v for k, v in figures.items()},
+            }
+        )
         self._last_validation = figures
         return replace(progress, validation=figures)
 

@@ -11,7 +11,7 @@ from tfasr.artifacts.files import atomic_path, read_json, sha256_of, write_json,
 from tfasr.configs.features import FbankConfig
 from tfasr.configs.loading import from_mapping, read_yaml, to_mapping, to_yaml
 from tfasr.configs.model import ModelConfig
-from tfasr.configs.training import Precision, TrainConfig
+from tfasr.configs.training import AveragingConfig, Precision, TrainConfig
 from tfasr.data.prepared import PreparedData
 from tfasr.features.extractor import FeatureExtractor, FeatureStatistics
 from tfasr.models.conformer import ConformerCTC, build_model
@@ -113,7 +113,7 @@ class Run:
     @property
     def checkpoints(self) -> Checkpoints:
         """The run's checkpoints, of which as many are kept as its averaging takes."""
-        averaging = self.config.averaging
+        averaging = self.config.averaging if self.exists else AveragingConfig()
         counts = {
             "none": (2, 0),
             "last": (max(2, averaging.count), 0),
