@@ -3,6 +3,7 @@
 import importlib
 import json
 import os
+import re
 import sys
 import typing
 import warnings
@@ -158,7 +159,20 @@ def _parse(name: str, arguments: list[str]) -> Any:
         parsed = vars(parser.instantiate(values))
         return kind(**{key: _frozen(value) for key, value in parsed.items() if key != "config"})
     except (ArgumentError, TypeError) as error:
-        raise ValueError(one_line(error)) from None
+        raise ValueError(_readable(one_line(error))) from None
+
+
+def _readable(message: str) -> str:
+    """Says what an option takes in the words of `--help`."""
+    choice = re.search(
+        r'key "(.+?)": Expected a typing\.Literal\[(.+?)\]\. Got value: (.*)', message
+    )
+    if choice:
+        allowed = choice[2].replace("'", "")
+        return f"--{choice[1]} takes one of {allowed}; got {choice[3]}"
+    if message.startswith("unrecognized arguments:"):
+        return f"{message}; lists are written with commas, as in a,b"
+    return message
 
 
 def _frozen(value: Any) -> Any:

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import soundfile
 import tensorflow as tf
+import tensorflow_io as tfio
 
 from tfasr.audio.reading import AudioReader
 from tfasr.audio.utterance import CorpusError
@@ -98,6 +99,12 @@ def test_tensorflow_itself_decodes_plain_wav_files(tmp_path):
     path = add(tmp_path / "a.wav", noise(300))
     (example,) = decode_recordings(rows((path, 0, 0)), reader=Refusing(sample_rate=8000))
     np.testing.assert_array_equal(example["waveform"] * 32768, noise(300))
+
+
+def test_flac_has_the_samples_that_tensorflow_io_finds(tmp_path):
+    path = add(tmp_path / "plain.flac", noise(5000), subtype="PCM_16")
+    theirs = tfio.audio.decode_flac(tf.io.read_file(str(path)), dtype=tf.int16)
+    np.testing.assert_array_equal(decoded(path) * 32768, theirs[:, 0])
 
 
 @pytest.mark.parametrize("channel", ["left", "right"])

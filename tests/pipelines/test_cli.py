@@ -76,7 +76,7 @@ def test_an_unknown_stage_is_named_with_those_there_are(capsys):
         (("evaluate", *EVALUATE, "--nosuch", "3"), "unrecognized arguments: --nosuch 3"),
         (("train", "--data", "d"), "required: run"),
         (("train", "--data", "d", "--run", "r", "--steps", "many"), '"steps"'),
-        (("evaluate", *EVALUATE, "--split", "dev"), '"split"'),
+        (("evaluate", *EVALUATE, "--split", "dev"), "--split takes one of"),
         (("evaluate", "--data", "d"), "one of --run and --model"),
         (("evaluate", *EVALUATE, "--domains"), "--domains"),
         (("train", "--data", "d", "--run", "r", "--steps", "0"), "got steps=0"),
@@ -251,3 +251,14 @@ def test_the_description_for_programs_is_all_that_is_printed(capsys):
     output = capsys.readouterr()
     assert set(json.loads(output.out)) >= {"total", "conformer", "modules"}
     assert output.err == ""
+
+
+def test_a_choice_that_is_none_is_told_with_those_there_are(capsys):
+    told = failure(capsys, "prepare", "--corpus", "foo", "--source", "s", "--out", "o")
+    assert told.startswith("tfasr prepare: --corpus takes one of librispeech, kaldi, csj, manifest")
+    assert "; got foo (see" in told
+
+
+def test_a_list_with_spaces_is_told_how_to_write_it(capsys):
+    told = failure(capsys, "prepare", "--corpus", "kaldi", "--out", "o", "--subsets", "a", "b")
+    assert "unrecognized arguments: b; lists are written with commas, as in a,b" in told
