@@ -110,6 +110,8 @@ def process(many):
         stderr=subprocess.STDOUT,
         text=True,
         start_new_session=True,
+        # Where the tests run in the background, they ignore Ctrl-C, and so would the command.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     ) as process:
         yield process
         process.kill()
@@ -160,7 +162,7 @@ def test_workers_end_with_a_killed_parent_and_the_next_goes_on(
 @pytest.mark.parametrize("send", [os.killpg, pytest.param(os.kill, marks=pytest.mark.slow)])
 def test_an_interrupted_preparation_ends_its_workers_with_one_line(process, workers, send):
     send(process.pid, signal.SIGINT)
-    told, _ = process.communicate()
+    told, _ = process.communicate(timeout=60)
     assert alive(workers) == []
     assert process.returncode == 130
     lines = [line for line in told.splitlines() if not line.startswith("prepare  ")]
