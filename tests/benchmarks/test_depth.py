@@ -19,7 +19,7 @@ OPTIMIZER = OptimizerConfig(peak=1e-2, warmup=2, average=0.0)
 
 def make_model() -> ConformerCTC:
     encoder = EncoderConfig(
-        num_blocks=3,
+        num_blocks=2,
         dim=8,
         num_heads=2,
         conv_kernel=3,

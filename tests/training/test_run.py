@@ -65,12 +65,6 @@ def test_other_settings_are_refused_by_name(config, tiny_data, changes, message)
         Run.create(replace(config, **changes), tiny_data)
 
 
-def test_more_steps_prolong_a_run(config, tiny_data):
-    Run.create(config, tiny_data)
-    changes = {"steps": 99, "checkpoint_every": 5}
-    assert Run.create(replace(config, **changes), tiny_data).config.steps == 6
-
-
 def test_a_run_whose_making_was_interrupted_is_made_anew(config, tiny_data):
     config.run.mkdir()
     (config.run / "features.json").write_text("{}")
@@ -90,6 +84,14 @@ def test_a_run_is_not_continued_on_data_with_other_tokens(config, tiny_data, tmp
     ).encode("a")
     with pytest.raises(ValueError, match="tokenizer"):
         Run.create(replace(config, data=folder), PreparedData(folder))
+
+
+def test_a_prolonged_run_is_repeated_with_its_last_steps(config, tiny_data):
+    Run.create(config, tiny_data)
+    averaging = AveragingConfig(of="last", count=2)
+    longer = Run.create(replace(config, steps=99, averaging=averaging), tiny_data)
+    assert (longer.config.steps, longer.config.averaging) == (99, averaging)
+    assert Run.create(config, tiny_data).config.steps == 99
 
 
 def test_a_folder_without_a_run_is_named(tmp_path):

@@ -57,13 +57,20 @@ class Run:
                 raise ValueError(
                     f"{data.folder}: its tokenizer must be that of {run.folder}; got another"
                 )
-            return run
+            # What may change, such as more steps, is what would repeat the run from now on.
+            config = replace(config, steps=max(config.steps, run.config.steps))
+            if config != run.config:
+                run._write_config(config)
+            return cls(config.run)
         front_end = {"fbank": asdict(data.fbank), "statistics": asdict(data.statistics)}
         write_json(run.folder / "features.json", front_end)
         with atomic_path(run.folder / "tokenizer.model") as staged:
             shutil.copyfile(data.tokenizer, staged)
-        write_text(run.folder / "config.yaml", to_yaml({"train": to_mapping(config)}))
+        run._write_config(config)
         return run
+
+    def _write_config(self, config: TrainConfig) -> None:
+        write_text(self.folder / "config.yaml", to_yaml({"train": to_mapping(config)}))
 
     @property
     def exists(self) -> bool:
