@@ -41,7 +41,8 @@ from tfasr.data.pipelines import evaluation_batches
 from tfasr.data.prepared import PreparedData
 from tfasr.features.extractor import FeatureExtractor
 from tfasr.losses.ctc import ctc_loss
-from tfasr.models.conformer import ConformerCTC, build_model
+from tfasr.models.acoustic_model import AcousticModel
+from tfasr.models.building import build_model
 from tfasr.models.initialization import initialize
 from tfasr.models.layout import Layout
 from tfasr.models.subsampling import subsampled
@@ -133,7 +134,7 @@ class SharedGraphSteps:
         config: Its optimizer.
     """
 
-    def __init__(self, model: ConformerCTC, config: OptimizerConfig) -> None:
+    def __init__(self, model: AcousticModel, config: OptimizerConfig) -> None:
         self.model = model
         self.block = model.blocks[0]
         self.rows = tf.Variable([_joined(block.trainable_variables) for block in model.blocks])

@@ -22,8 +22,8 @@ from tfasr.artifacts.files import read_json_lines
 from tfasr.configs.corpora import TokenizerConfig
 from tfasr.configs.data import BatchConfig, Reading
 from tfasr.configs.features import AugmentConfig, SpecAugmentConfig
-from tfasr.configs.model import CONFORMER_S
 from tfasr.configs.prepare import PrepareConfig
+from tfasr.configs.presets import CONFORMER_S
 from tfasr.configs.seeds import counted_generator
 from tfasr.configs.training import TrainConfig
 from tfasr.data.batches import make_buckets

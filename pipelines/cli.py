@@ -233,7 +233,7 @@ def _is_list(kind: Any) -> bool:
 def _section(name: str, config: str) -> str:
     """Returns, as JSON, what a preset or a YAML file says of a stage."""
     from tfasr.configs.loading import read_yaml, to_mapping
-    from tfasr.configs.model import PRESETS
+    from tfasr.configs.presets import PRESETS
 
     shipped = Path(__file__).parent / "configs"
     path = next((p for p in (Path(config), shipped / f"{config}.yaml") if p.is_file()), None)

@@ -75,7 +75,7 @@ class _RunEvaluation:
             each.check_data(data)
         _check_same_tokens(self.runs)
         self.language_model = load_language_model(config.decoder.lm, self.runs[0].tokenizer.pieces)
-        self.recognisers = [_recogniser(each, config.step) for each in self.runs]
+        self.recognisers = [_recogniser(each, config) for each in self.runs]
 
     def transcribe(self) -> tuple[Transcripts, dict[str, Any]]:
         """Returns the transcripts, and what `evaluation.json` says of how they came about."""
@@ -128,11 +128,11 @@ def _check_same_tokens(runs: Sequence[Run]) -> None:
             )
 
 
-def _recogniser(run: Run, step: int) -> Recogniser:
+def _recogniser(run: Run, config: EvaluateConfig) -> Recogniser:
     fbank = run.extractor.fbank
     return Recogniser(
         name=str(run.folder),
-        model=run.trained_model(step),
+        model=run.trained_model(config.step, config.chunk),
         pieces=run.tokenizer.pieces,
         frame_shift=fbank.frame_shift / fbank.sample_rate,
     )
@@ -177,6 +177,8 @@ def _reporter(job: str, total: int) -> Callable[[int], None]:
 
 def _default_out(config: EvaluateConfig) -> Path:
     parts = ["evaluation", config.data.resolve().name, config.split, *config.domains]
+    if config.chunk is not None:
+        parts.append(f"chunk{config.chunk}")
     if config.decoder.kind != "greedy":
         parts.append(config.decoder.kind)
     if config.decoder.lm is not None:

@@ -4,7 +4,8 @@ import tensorflow as tf
 
 from tfasr.configs.model import EncoderConfig, ModelConfig
 from tfasr.configs.training import OptimizerConfig, TrainConfig
-from tfasr.models.conformer import ConformerCTC, build_model
+from tfasr.models.acoustic_model import AcousticModel
+from tfasr.models.building import build_model
 from tfasr.models.initialization import initialize
 from tfasr.models.layout import Layout
 from tfasr.training.optimizer import make_optimizer
@@ -17,7 +18,7 @@ depth = pytest.importorskip(
 OPTIMIZER = OptimizerConfig(peak=1e-2, warmup=2, average=0.0)
 
 
-def make_model() -> ConformerCTC:
+def make_model() -> AcousticModel:
     encoder = EncoderConfig(
         num_blocks=2,
         dim=8,

@@ -35,6 +35,7 @@ def test_a_weight_of_no_language_model_is_not_described():
     ("options", "told"),
     [
         ({"beam": 0}, "beam must be at least 1; got beam=0"),
+        ({"max_symbols": 0}, "max_symbols must be at least 1; got max_symbols=0"),
         ({"token_beam": 0}, "token_beam must be at least 1; got token_beam=0"),
         ({"lm": LM, "lm_weight": -1.0}, "must be finite and not negative; got lm_weight=-1.0"),
         ({"lm_weight": 0.5}, "lm_weight needs decoder.lm; got lm_weight=0.5"),
@@ -53,10 +54,10 @@ def test_values_out_of_range_are_named(options, told):
 @pytest.mark.parametrize(
     ("kind", "option", "users"),
     [
-        ("greedy", {"beam": 5}, "prefix_beam, attention, rescoring; got kind=greedy, beam=5"),
+        ("greedy", {"beam": 5}, "rescoring, transducer; got kind=greedy, beam=5"),
         ("greedy", {"lm": LM}, "got kind=greedy, lm=lm.arpa"),
         ("greedy", {"tune": True}, "got kind=greedy, tune=True"),
-        ("attention", {"token_beam": 5}, "prefix_beam, rescoring; got kind=attention"),
+        ("attention", {"token_beam": 5}, "prefix_beam, rescoring, transducer; got kind=attention"),
         ("prefix_beam", {"ctc_weight": 0.1}, "rescoring; got kind=prefix_beam, ctc_weight=0.1"),
         ("attention", {"reverse_weight": 0.1}, "rescoring; got kind=attention"),
     ],
@@ -91,3 +92,11 @@ def test_weights_are_not_judged_by_what_they_were_chosen_on():
     decoder = DecodingConfig(kind="prefix_beam", tune=True)
     with pytest.raises(ValueError, match="another one must be evaluated; got split=valid"):
         EvaluateConfig(data=DATA, run=RUN, split="valid", decoder=decoder)
+
+
+@pytest.mark.parametrize(
+    "given", [{"run": (Path("r"),), "chunk": -1}, {"model": Path("m"), "chunk": 4}]
+)
+def test_a_chunk_is_for_a_run(given):
+    with pytest.raises(ValueError, match=f"chunk must be at least 0.*; got chunk={given['chunk']}"):
+        EvaluateConfig(data=Path("d"), **given)

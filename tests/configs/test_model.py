@@ -5,6 +5,15 @@ import yaml
 
 from tfasr.configs.loading import from_mapping, to_mapping, to_yaml
 from tfasr.configs.model import (
+    CitrinetConfig,
+    DecoderConfig,
+    EncoderConfig,
+    ModelConfig,
+    StreamingConfig,
+    TransducerConfig,
+    TransformerConfig,
+)
+from tfasr.configs.presets import (
     CITRINET_384,
     CONFORMER_BI_12,
     CONFORMER_L,
@@ -16,13 +25,12 @@ from tfasr.configs.model import (
     DSC_100,
     DSC_SMALL,
     PRESETS,
+    STREAMING_CONFORMER,
     TRANSFORMER_CTC_ATT,
-    CitrinetConfig,
-    DecoderConfig,
-    EncoderConfig,
-    ModelConfig,
-    TransformerConfig,
 )
+
+# What a streaming encoder needs besides.
+STREAMING = {"conv_norm": "layer", "streaming": StreamingConfig(chunks=(4,), left_context=8)}
 
 
 @pytest.mark.parametrize(
@@ -56,6 +64,22 @@ def test_presets_are_found_by_name():
         ({"norm_groups": 0}, "got norm_groups=0, dim=144"),
         ({"alpha_of": "release"}, "needs a deep_norm residual; got residual=pre_norm"),
         ({"recompute": True, "conv_norm": "batch"}, "recompute needs conv_norm=group, .*batch"),
+        ({"conv_norm": "cumulative_group", "norm_groups": 32}, "got norm_groups=32, dim=144"),
+        ({"stack_at": 16}, "from 0 to num_blocks - 1; got stack_at=16, num_blocks=16"),
+        ({"stack_at": -1}, "got stack_at=-1, num_blocks=16"),
+        ({"stack_at": 3, "stack_factor": 1}, "at least 2; got stack_factor=1"),
+        ({**STREAMING, "stack_at": 3, "stack_factor": 3}, "got chunks=4, stack_factor=3"),
+        (
+            {
+                **STREAMING,
+                "stack_at": 3,
+                "streaming": StreamingConfig(chunks=(4, 0), left_context=7),
+            },
+            "left_context must be a multiple of stack_factor; got left_context=7, stack_factor=2",
+        ),
+        ({**STREAMING, "conv_norm": "group"}, "needs conv_norm=layer or cumulative_group; got .*4"),
+        ({**STREAMING, "attention": "probsparse"}, "needs attention=dense; got attention=prob"),
+        ({**STREAMING, "subsampling": "valid"}, "needs subsampling=same; got subsampling=valid"),
     ],
 )
 def test_encoder_settings_that_make_no_sense_are_named(settings, message):
@@ -63,8 +87,43 @@ def test_encoder_settings_that_make_no_sense_are_named(settings, message):
         EncoderConfig(**settings)
 
 
-def test_batch_normalisation_asks_for_no_groups():
-    assert EncoderConfig(conv_norm="batch", norm_groups=32).conv_norm == "batch"
+@pytest.mark.parametrize("norm", ["batch", "layer"])
+def test_a_normalisation_without_groups_asks_for_none(norm):
+    assert EncoderConfig(conv_norm=norm, norm_groups=32).conv_norm == norm
+
+
+def test_without_streaming_the_context_need_not_be_stacked():
+    assert EncoderConfig(stack_at=3, stack_factor=3).streaming.left_context == 64
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"chunks": (4, -2)}, "chunks must be at least 0; got chunks=-2"),
+        ({"chunks": (4, 4)}, r"chunks must differ; got chunks=\(4, 4\)"),
+        ({"left_context": -1}, "left_context must be at least 0; got left_context=-1"),
+    ],
+)
+def test_streaming_settings_that_make_no_sense_are_named(settings, message):
+    with pytest.raises(ValueError, match=message):
+        StreamingConfig(**settings)
+
+
+def test_by_default_nothing_streams():
+    assert not any(p.encoder.streaming.chunks for p in PRESETS.values() if p != STREAMING_CONFORMER)
+
+
+def test_the_streaming_preset_is_that_of_the_ambient_layers_paper():
+    encoder = STREAMING_CONFORMER.encoder
+    assert (encoder.num_blocks, encoder.order, encoder.stack_at) == (17, "convolution_first", 4)
+    assert encoder.streaming.chunks
+
+
+def test_a_citrinet_has_two_norms():
+    stored = to_mapping(CITRINET_384)
+    stored["citrinet"]["norm"] = "cumulative_group"
+    with pytest.raises(ValueError, match="norm"):
+        from_mapping(ModelConfig, stored, "preset")
 
 
 @pytest.mark.parametrize("name", PRESETS)
@@ -142,6 +201,17 @@ def test_width_and_blocks_are_those_of_the_family(config, dim, blocks):
             lambda: ModelConfig(decoder=DecoderConfig(num_blocks_left=1, num_heads=5)),
             "multiple of decoder.num_heads; got 144, decoder.num_heads=5",
         ),
+        (lambda: TransducerConfig(units=-1), "units must be at least 0; got units=-1"),
+        (lambda: TransducerConfig(embedding_dim=0), "at least 1; got embedding_dim=0"),
+        (lambda: TransducerConfig(joint_dim=0), "at least 1; got joint_dim=0"),
+        (lambda: TransducerConfig(dropout=1.0), "got dropout=1.0"),
+        (
+            lambda: ModelConfig(
+                decoder=DecoderConfig(num_blocks_left=1), transducer=TransducerConfig(units=8)
+            ),
+            "not both; got decoder.num_blocks_left=1, transducer.units=8",
+        ),
+        (lambda: ModelConfig(ctc=False), "without a transducer needs ctc=true; got ctc=false"),
         (
             lambda: replace(CONFORMER_M, family="citrinet"),
             "settings in encoder need family=conformer; got family=citrinet, .* go in citrinet",

@@ -13,6 +13,7 @@ def test_the_defaults_are_those_of_equation_16():
     [
         ({"ctc_weight": 1.1}, r"must be in \[0, 1\]; got ctc_weight=1.1, reverse_weight=0.3"),
         ({"reverse_weight": -0.1}, "got ctc_weight=0.3, reverse_weight=-0.1"),
+        ({"fastemit": -0.1}, "fastemit must be finite and not negative; got fastemit=-0.1"),
         ({"smoothing": 1.0}, r"smoothing must be in \[0, 1\); got smoothing=1.0"),
     ],
 )

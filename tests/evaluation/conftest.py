@@ -1,4 +1,5 @@
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -7,10 +8,10 @@ import pytest
 from numpy.typing import NDArray
 
 from tfasr.configs.evaluation import DecodingConfig
-from tfasr.configs.model import DecoderConfig, EncoderConfig, ModelConfig
+from tfasr.configs.model import DecoderConfig, EncoderConfig, ModelConfig, TransducerConfig
 from tfasr.decoding.language_model import LanguageModel
 from tfasr.evaluation.search import Recogniser, Search, load_language_model
-from tfasr.models.conformer import build_model
+from tfasr.models.building import build_model
 from tfasr.text.arpa import arpa_words
 from tfasr.text.kneser_ney import train_arpa
 
@@ -24,22 +25,22 @@ CONFIG = ModelConfig(
 
 @pytest.fixture(scope="session")
 def recogniser(noise: Callable[..., NDArray[np.float32]]) -> Callable[..., Recogniser]:
-    """Makes a model that babbles, with so many decoder blocks in either direction."""
+    """Makes a model that babbles, by decoders of so many blocks or by a transducer."""
 
-    def make(left: int = 1, right: int = 1, seed: int = 0, name: str = "run") -> Recogniser:
+    def make(
+        left: int = 1, right: int = 1, units: int = 0, seed: int = 0, name: str = "run"
+    ) -> Recogniser:
         decoder = DecoderConfig(
             num_blocks_left=left, num_blocks_right=right, num_heads=2, ff_units=8
         )
-        config = ModelConfig(
-            encoder=CONFIG.encoder, decoder=decoder, num_mels=6, vocabulary=len(PIECES)
-        )
-        model = build_model(config)
+        transducer = TransducerConfig(units=units, embedding_dim=4, joint_dim=6)
+        model = build_model(replace(CONFIG, decoder=decoder, transducer=transducer, ctc=not units))
         for number, variable in enumerate(model.trainable_variables):
             values = noise(*variable.shape, seed=100 * seed + number)
             variable.assign(variable + 0.3 * values)
-        kernel = model.head.kernel
-        kernel.assign(2 * noise(*kernel.shape, seed=seed + 1))
-        model.head.bias.assign([0.0, 0.0, 0.0, 0.0, -2.0])  # Fewer blanks.
+        output = model.joint.output_dense if units else model.head
+        output.kernel.assign(2 * noise(*output.kernel.shape, seed=seed + 1))
+        output.bias.assign([0.0, 0.0, 0.0, 0.0, 1.0 if units else -2.0])  # Not all blanks.
         return Recogniser(name=name, model=model, pieces=PIECES, frame_shift=0.01)
 
     return make

@@ -9,8 +9,10 @@ from tfasr.decoding.greedy import greedy_tokens
 from tfasr.decoding.hypotheses import best_tokens
 from tfasr.decoding.language_model import lm_score
 from tfasr.decoding.prefix_beam import prefix_beam_search
+from tfasr.decoding.transducer_beam import transducer_beam_search
 from tfasr.evaluation.search import Heard, Recogniser, load_language_model
-from tfasr.models.conformer import build_model
+from tfasr.losses.transducer import transducer_loss
+from tfasr.models.building import build_model
 
 ABSENT = -float("inf")
 # Beams that hold every hypothesis of two frames of four tokens: scores are exact.
@@ -26,6 +28,11 @@ def one(recogniser):
 @pytest.fixture(scope="module")
 def two(recogniser):
     return recogniser(seed=3, name="two")
+
+
+@pytest.fixture(scope="module")
+def transducer(recogniser):
+    return recogniser(left=0, right=0, units=5, name="transducer")
 
 
 @pytest.fixture(scope="module")
@@ -216,3 +223,68 @@ def test_a_citrinet_s_frames_are_eight_of_its_features():
     model = build_model(config)
     found = Recogniser(name="run", model=model, pieces=["a"] * 4, frame_shift=0.01)
     assert found.seconds_per_frame == pytest.approx(0.08)
+
+
+def test_a_transducer_s_beam_is_its_own(search, transducer, batch):
+    nbest, _ = searched(search([transducer], kind="transducer", max_symbols=2, **ALL), batch)
+    model, features = transducer.model, tuple(map(tf.constant, batch))
+    expected, _ = transducer_beam_search(
+        model.prediction,
+        model.joint,
+        model.encode(*features)[0],
+        tf.constant([2, 2]),
+        beam=30,
+        max_symbols=2,
+        token_beam=4,
+    )
+    assert_same_lists(nbest, expected)
+
+
+def test_a_transducer_s_term_is_its_loss_turned(search, transducer, batch):
+    nbest, terms = searched(search([transducer], kind="transducer", beam=3), batch)
+    model, (features, num_frames) = transducer.model, map(tf.constant, batch)
+    tokens, num_tokens = nbest.tokens[:, 1], nbest.num_tokens[:, 1]
+    expected = -transducer_loss(
+        model.joint,
+        model.encode(features, num_frames)[0],
+        tf.constant([2, 2]),
+        model.prediction(tokens, num_tokens),
+        tokens,
+        num_tokens,
+    )
+    np.testing.assert_allclose(terms["transducer"][:, 1], expected, rtol=1e-5)
+
+
+def test_transducers_are_an_ensemble(search, transducer, recogniser, batch):
+    other = recogniser(left=0, right=0, units=7, seed=3, name="other")
+    nbest, terms = searched(search([transducer, other], kind="transducer", beam=3), batch)
+    there = nbest.scores > ABSENT
+    assert tf.reduce_sum(tf.cast(there, tf.int32)) > 4
+    np.testing.assert_allclose(nbest.scores[there], terms["transducer"][there], rtol=1e-4)
+
+
+def test_a_transducer_s_tokens_are_in_one_frame_each(transducer, batch):
+    heard = Heard(transducer, *map(tf.constant, batch))
+    alignment = heard.align(tf.constant([[0, 1], [2, 0]]), tf.constant([2, 1]))
+    np.testing.assert_array_equal(alignment.first, alignment.last)
+    first = alignment.first.numpy()
+    assert 0 <= first[0, 0] <= first[0, 1] <= 1
+    assert first[1].tolist()[1] == -1
+
+
+@pytest.mark.parametrize(
+    ("kind", "parts", "told"),
+    [
+        ("transducer", {}, "needs a model with a transducer.*greedy, prefix_beam, attention"),
+        ("prefix_beam", {"units": 5}, "needs a model with a CTC head.*; choose greedy, transducer"),
+        (
+            "rescoring",
+            {"units": 5},
+            "needs a model with an attention decoder.*; choose greedy, transducer",
+        ),
+    ],
+)
+def test_a_model_without_what_its_decoder_needs_is_named(search, recogniser, kind, parts, told):
+    blocks = 0 if parts else 1
+    with pytest.raises(ValueError, match=rf"run: decoder\.kind={kind} {told}"):
+        search([recogniser(left=blocks, right=blocks, **parts)], kind=kind)

@@ -5,7 +5,7 @@ import tensorflow as tf
 from tfasr.configs.model import EncoderConfig, ModelConfig
 from tfasr.decoding.greedy import detokenize, greedy_tokens
 from tfasr.evaluation.transcription import Hypothesis, model_transcriber, transcribe_batches
-from tfasr.models.conformer import build_model
+from tfasr.models.building import build_model
 
 PIECES = ["?", "▁one", "▁two", "s"]
 CONFIG = ModelConfig(

@@ -4,7 +4,7 @@ import tensorflow as tf
 from tfasr.configs.model import EncoderConfig, ModelConfig
 from tfasr.federated.accounting import account
 from tfasr.federated.submodels import SubModels, client_layout
-from tfasr.models.conformer import build_model
+from tfasr.models.building import build_model
 from tfasr.models.layout import layout_without_weights
 
 CONFIG = ModelConfig(

@@ -3,7 +3,7 @@ from dataclasses import replace
 import pytest
 
 from tfasr.configs.federated import PlanConfig
-from tfasr.configs.model import TINY
+from tfasr.configs.presets import TINY
 from tfasr.federated.accounting import account
 from tfasr.federated.plans import block_rates, kept_units
 from tfasr.federated.submodels import client_layout

@@ -12,7 +12,7 @@ from tfasr.federated.rounds import Server
 from tfasr.federated.submodels import SubModels
 from tfasr.federated.workers import worker_context
 from tfasr.losses.ctc import ctc_loss
-from tfasr.models.conformer import build_model
+from tfasr.models.building import build_model
 from tfasr.models.initialization import initialize
 from tfasr.models.layout import Layout
 

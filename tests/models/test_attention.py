@@ -3,7 +3,13 @@ import pytest
 import tensorflow as tf
 from scipy.special import softmax
 
-from tfasr.models.attention import RelativeAttention, relative_positions, relative_shift
+from tfasr.models.attention import (
+    ChunkedAttention,
+    RelativeAttention,
+    chunk_mask,
+    relative_positions,
+    relative_shift,
+)
 
 # Normalised to (-1, 1) and (1, -1).
 TWO_FRAMES = tf.constant([[[1.0, 3.0], [3.0, 1.0]]])
@@ -28,6 +34,19 @@ def test_positions_by_hand():
         [-np.sin(1), -np.sin(0.01), np.cos(1), np.cos(0.01)],
     ]
     np.testing.assert_allclose(relative_positions(tf.constant(2), 4), expected, atol=1e-6)
+
+
+def test_positions_reach_as_far_back_as_there_are_frames_before():
+    # Two frames after three others are up to 4 frames behind and one ahead of another.
+    longer = relative_positions(tf.constant(5), 4)[:6]
+    np.testing.assert_array_equal(relative_positions(tf.constant(2), 4, 3), longer)
+
+
+@pytest.mark.parametrize(("queries", "keys"), [(1, 3), (2, 5), (4, 5)])
+def test_shift_for_the_last_frames_alone_is_that_of_all_frames(noise, queries, keys):
+    scores = noise(2, 3, keys, 2 * keys - 1)
+    last = scores[:, :, -queries:, : keys + queries - 1]
+    np.testing.assert_array_equal(relative_shift(last), relative_shift(scores)[:, :, -queries:])
 
 
 @pytest.mark.parametrize("frames", [1, 2, 5, 8])
@@ -133,3 +152,55 @@ def test_dropout_is_decided_by_the_seed(noise):
 def test_heads_that_do_not_divide_the_width_are_named(noise):
     with pytest.raises(ValueError, match="num_heads must divide D; got num_heads=3, D=8"):
         RelativeAttention(3)(noise(1, 2, 8))
+
+
+def test_a_frame_sees_its_chunk_and_the_frames_before_it_by_hand():
+    seen = chunk_mask(tf.constant(5), tf.constant(2), 1)
+    assert seen.numpy().astype(int).tolist() == [
+        [1, 1, 0, 0, 0],
+        [1, 1, 0, 0, 0],
+        [0, 1, 1, 1, 0],
+        [0, 1, 1, 1, 0],
+        [0, 0, 0, 1, 1],
+    ]
+
+
+@pytest.mark.parametrize(("frames", "chunk"), [(4, 0), (4, 4), (4, 9), (0, 0), (0, 2)])
+def test_a_chunk_of_all_frames_sees_all_frames(frames, chunk):
+    assert np.all(chunk_mask(tf.constant(frames), tf.constant(chunk), 0))
+
+
+def test_without_an_attention_mask_chunked_attention_is_relative_attention(
+    noise, with_noise_weights
+):
+    one, other = (
+        with_noise_weights(layer(2), (None, None, 8))
+        for layer in (RelativeAttention, ChunkedAttention)
+    )
+    x, mask = noise(2, 6, 8), tf.sequence_mask([4, 6], 6)
+    np.testing.assert_array_equal(other(x, mask=mask), one(x, mask=mask))
+
+
+def test_a_frame_attends_to_those_of_its_row_of_the_attention_mask_alone(noise, with_noise_weights):
+    layer = with_noise_weights(ChunkedAttention(2), (None, None, 8))
+    x = tf.constant(noise(1, 5, 8))
+    seen = chunk_mask(tf.constant(5), tf.constant(2), 1)
+    for frame in range(5):
+        with tf.GradientTape() as tape:
+            tape.watch(x)
+            out = layer(x, attention_mask=seen)[:, frame]
+        reached = np.any(tape.gradient(out, x)[0], -1)
+        assert reached.tolist() == seen[frame].numpy().tolist()
+
+
+def test_steps_of_attention_are_those_of_the_chunk_mask(noise, with_noise_weights):
+    layer = with_noise_weights(ChunkedAttention(2), (None, None, 8))
+    x, mask = tf.constant(noise(2, 9, 8)), tf.sequence_mask([9, 4], 9)
+    whole = layer(x, mask=mask, attention_mask=chunk_mask(tf.constant(9), tf.constant(3), 4))
+    state = layer.start(2, 4)
+    for first in (0, 3, 6):
+        own = slice(first, first + 3)
+        heard = tf.minimum(tf.constant([9.0, 4.0]), float(first))
+        out, state = layer.step(x[:, own], mask[:, own], heard, state)
+        real = mask[:, own]
+        np.testing.assert_allclose(out[real], whole[:, own][real], atol=1e-6)

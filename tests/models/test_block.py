@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from tfasr.models.attention import ChunkedAttention, RelativeAttention, chunk_mask
 from tfasr.models.block import MODULES, ConformerBlock
 from tfasr.models.sparse_attention import ProbSparseAttention
 
@@ -31,6 +32,66 @@ def test_output_is_equation_1(noise, with_noise_weights, conv_norm):
     convolved = attended + layer.convolution(attended, mask=mask)
     expected = layer.norm(convolved + layer.feed_forward_2(convolved) / 2)
     np.testing.assert_allclose(layer(x, mask=mask), expected, atol=1e-5)
+
+
+def test_the_convolution_may_come_first(noise, with_noise_weights):
+    layer = ConformerBlock(2, (12, 6), 3, norm_groups=4, order="convolution_first")
+    layer = with_noise_weights(layer, (None, None, 8))
+    x, mask = tf.constant(noise(2, 6, 8)), tf.sequence_mask([4, 6], 6)
+    halved = x + layer.feed_forward_1(x) / 2
+    convolved = halved + layer.convolution(halved, mask=mask)
+    attended = convolved + layer.attention(convolved, mask=mask)
+    expected = layer.norm(attended + layer.feed_forward_2(attended) / 2)
+    np.testing.assert_allclose(layer(x, mask=mask), expected, atol=1e-5)
+
+
+def test_either_order_has_the_same_variables():
+    named = []
+    for order in ("attention_first", "convolution_first"):
+        block = ConformerBlock(2, (12, 6), 3, norm_groups=4, order=order)
+        block.build(tf.TensorShape([None, None, 8]))
+        named.append(sorted((weight.name, weight.shape) for weight in block.weights))
+    assert named[0] == named[1]
+
+
+def test_stacked_frames_are_projected_beside_the_first_feed_forward(noise, with_noise_weights):
+    layer = ConformerBlock(2, (12, 6), 3, norm_groups=4, stack_factor=2)
+    layer = with_noise_weights(layer, (None, None, 8))
+    x, mask = tf.constant(noise(2, 6, 8)), tf.sequence_mask([4, 6], 6)
+    shorter = tf.sequence_mask([2, 3], 3)
+    wide = tf.reshape(tf.where(mask[:, :, None], x, 0.0), [2, 3, 16])
+    halved = layer.stacking(wide) + layer.feed_forward_1(wide) / 2
+    attended = halved + layer.attention(halved, mask=shorter)
+    convolved = attended + layer.convolution(attended, mask=shorter)
+    expected = layer.norm(convolved + layer.feed_forward_2(convolved) / 2)
+    np.testing.assert_allclose(layer(x, mask=mask), expected, atol=1e-5)
+
+
+def test_a_group_with_one_real_frame_is_real(noise):
+    layer = ConformerBlock(2, (12, 6), 3, norm_groups=4, stack_factor=3)
+    mask = tf.sequence_mask([0, 1, 3, 4, 7], 7)
+    shorter = layer.compute_mask(noise(5, 7, 8), mask)
+    assert tf.reduce_sum(tf.cast(shorter, tf.int32), 1).numpy().tolist() == [0, 1, 1, 2, 3]
+    assert layer.compute_mask(noise(5, 7, 8)) is None
+
+
+def test_a_causal_block_hears_no_later_chunk(noise, with_noise_weights):
+    layer = ConformerBlock(2, (12, 6), 3, "cumulative_group", 2, conv_padding="causal")
+    layer = with_noise_weights(layer, (None, None, 8))
+    x, seen = tf.constant(noise(1, 6, 8)), chunk_mask(tf.constant(6), tf.constant(2), 4)
+    with tf.GradientTape() as tape:
+        tape.watch(x)
+        out = layer(x, attention_mask=seen)[:, 2]
+    heard = np.any(tape.gradient(out, x)[0], -1)
+    assert heard.tolist() == [True] * 4 + [False] * 2
+
+
+def test_only_a_causal_block_s_attention_is_chunked():
+    kinds = [
+        type(ConformerBlock(2, (4, 4), 3, conv_padding=padding).attention)
+        for padding in ("same", "causal")
+    ]
+    assert kinds == [RelativeAttention, ChunkedAttention]
 
 
 def test_the_feed_forward_modules_may_differ_in_units():
@@ -144,6 +205,8 @@ def test_deep_norm_starts_some_weights_smaller():
     [
         ({"attention": "local"}, "dense or probsparse; got attention='local'"),
         ({"residual": "none"}, "got residual='none'"),
+        ({"order": "none"}, "attention_first, convolution_first; got order='none'"),
+        ({"stack_factor": 0}, "stack_factor must be at least 1; got stack_factor=0"),
         ({"alpha": 2.0}, "need a deep_norm residual; got alpha=2.0, beta=1.0, residual=pre_norm"),
     ],
 )

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tfasr.models.attention import RelativeAttention
+from tfasr.models.acoustic_model import AcousticModel
+from tfasr.models.attention import ChunkedAttention, RelativeAttention, chunk_mask
 from tfasr.models.block import ConformerBlock
 from tfasr.models.citrinet import (
     CitrinetBlock,
@@ -17,13 +18,18 @@ from tfasr.models.citrinet import (
     SeparableConv,
     SqueezeExcite,
 )
-from tfasr.models.conformer import ConformerCTC
 from tfasr.models.convolution import ConvolutionModule, DepthwiseConv
 from tfasr.models.decoder import BidirectionalDecoder
 from tfasr.models.decoder_attention import CausalAttention, CrossAttention
 from tfasr.models.decoder_block import DecoderBlock, ReluFeedForward
 from tfasr.models.feed_forward import FeedForward
-from tfasr.models.normalization import MaskedBatchNorm, MaskedGroupNorm
+from tfasr.models.frame_stacking import StackedFeedForward
+from tfasr.models.normalization import (
+    CumulativeGroupNorm,
+    FrameNorm,
+    MaskedBatchNorm,
+    MaskedGroupNorm,
+)
 from tfasr.models.residual import AfterNorm
 from tfasr.models.sparse_attention import ProbSparseAttention
 from tfasr.models.subsampling import ConvSubsampling
@@ -34,14 +40,27 @@ CHANNELS = 8
 
 def small_conformer():
     blocks = [ConformerBlock(2, (12, 12), 4, "group", 2, name=f"block_{i}") for i in (0, 1)]
-    return ConformerCTC(ConvSubsampling(6, name="subsampling"), blocks, 5)
+    return AcousticModel(ConvSubsampling(6, name="subsampling"), blocks, 5)
+
+
+def streaming_block(stack_factor=1, conv_norm="layer", **settings):
+    settings = {"order": "convolution_first", "conv_padding": "causal", **settings}
+    return ConformerBlock(2, (12, 6), 4, conv_norm, 4, stack_factor=stack_factor, **settings)
+
+
+def streaming_conformer():
+    norms = enumerate(("cumulative_group", "layer"))
+    blocks = [streaming_block(1 + i, norm, name=f"block_{i}") for i, norm in norms]
+    return AcousticModel(
+        ConvSubsampling(8, name="subsampling"), blocks, 5, chunks=(2, 0), left_context=2
+    )
 
 
 def small_citrinet():
     blocks = [CitrinetBlock(3, 2, 2, 2, norm_groups=2, name=f"block_{i}") for i in (0, 1)]
     prologue = CitrinetEnd(6, 3, 2, norm_groups=3, name="prologue")
     epilogue = CitrinetEnd(4, 5, 2, norm_groups=2, name="epilogue")
-    return ConformerCTC(prologue, blocks, 5, final=epilogue)
+    return AcousticModel(prologue, blocks, 5, final=epilogue)
 
 
 def deep_block(residual, attention="dense"):
@@ -65,6 +84,10 @@ def masked_and_zero_on_padding(layer, x, mask):
     return layer(tf.where(mask[:, :, None], x, tf.zeros([], x.dtype)), mask=mask)
 
 
+def with_chunks(layer, x, mask):
+    return layer(x, mask=mask, attention_mask=chunk_mask(tf.shape(x)[1], 2, 3))
+
+
 def with_num_frames(layer, x, mask):
     return layer(x, tf.reduce_sum(tf.cast(mask, tf.int32), 1))
 
@@ -86,6 +109,7 @@ def with_tokens(layer, x, mask):
 CASES = {
     "feed_forward": (lambda: FeedForward(12), frame_by_frame, 1),
     "attention": (lambda: RelativeAttention(2), with_mask, 1),
+    "chunked_attention": (lambda: ChunkedAttention(2), with_chunks, 1),
     "sparse_attention": (lambda: ProbSparseAttention(2), with_mask, 1),
     "relu_feed_forward": (lambda: ReluFeedForward(12), frame_by_frame, 1),
     "causal_attention": (lambda: CausalAttention(2), frame_by_frame, 1),
@@ -94,13 +118,30 @@ CASES = {
     "decoder": (lambda: BidirectionalDecoder(1, 1, 2, 12, 5), with_tokens, 1),
     "depthwise_odd": (lambda: DepthwiseConv(3), zero_on_padding, 1),
     "depthwise_even": (lambda: DepthwiseConv(4), zero_on_padding, 1),
+    "depthwise_causal": (lambda: DepthwiseConv(4, padding="causal"), zero_on_padding, 1),
+    "stacked_feed_forward": (lambda: StackedFeedForward(12, 2), frame_by_frame, 1),
+    "convolution_layer": (lambda: ConvolutionModule(4, "layer"), with_mask, 1),
+    "convolution_cumulative": (
+        lambda: ConvolutionModule(3, "cumulative_group", 4, padding="causal"),
+        with_mask,
+        1,
+    ),
     "convolution_group": (lambda: ConvolutionModule(3, "group", 4), with_mask, 1),
     "convolution_batch": (lambda: ConvolutionModule(4, "batch"), with_mask, 1),
     "group_norm": (lambda: MaskedGroupNorm(2), with_mask, 1),
     "batch_norm": (lambda: MaskedBatchNorm(), with_mask, 1),
+    "frame_norm": (lambda: FrameNorm(), with_mask, 1),
+    "cumulative_norm": (lambda: CumulativeGroupNorm(2), with_mask, 1),
     "subsampling": (lambda: ConvSubsampling(6), with_mask, 4),
     "block_group": (lambda: ConformerBlock(2, (12, 6), 5, "group", 4), with_mask, 1),
     "block_batch": (lambda: ConformerBlock(2, (12, 6), 4, "batch"), with_mask, 1),
+    "block_streaming": (lambda: streaming_block(), with_chunks, 1),
+    "block_stacked": (lambda: streaming_block(2, "cumulative_group"), with_mask, 2),
+    "block_stacked_deep": (
+        lambda: streaming_block(3, residual="deep_norm_mixture", alpha=1.5, beta=0.5),
+        with_mask,
+        3,
+    ),
     "block_deep_norm": (lambda: deep_block("deep_norm"), with_mask, 1),
     "block_deep_norm_mixture": (lambda: deep_block("deep_norm_mixture"), with_mask, 1),
     "block_deep_sparse": (lambda: deep_block("deep_norm_release", "probsparse"), with_mask, 1),
@@ -114,6 +155,7 @@ CASES = {
     "citrinet_block": (lambda: CitrinetBlock(3, 1, 2, 2, "group", 4), with_mask, 1),
     "citrinet_block_strided": (lambda: CitrinetBlock(5, 2, 3, 2, "batch"), with_mask, 2),
     "conformer": (small_conformer, with_num_frames, 4),
+    "streaming_conformer": (streaming_conformer, with_num_frames, 8),
     "citrinet": (small_citrinet, with_num_frames, 4),
 }
 
@@ -153,7 +195,7 @@ def test_padding_changes_no_real_frame(case, layer, noise):
 
 def test_no_mask_means_that_all_frames_are_real(case, layer, noise):
     call, x = case[1], tf.constant(noise(2, 7, CHANNELS))
-    if call in (with_itself_encoded, with_tokens):
+    if call in (with_itself_encoded, with_tokens, with_chunks):
         without = call(layer, x, None)
     else:
         without = layer(x, tf.constant([7, 7])) if call is with_num_frames else layer(x)

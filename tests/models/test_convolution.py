@@ -28,6 +28,19 @@ def test_an_even_kernel_looks_one_frame_farther_ahead_by_hand():
     )
 
 
+def test_a_causal_kernel_looks_back_alone_by_hand():
+    layer = DepthwiseConv(3, padding="causal")
+    layer.build(tf.TensorShape([None, None, 1]))
+    layer.kernel.assign([[3.0], [2.0], [1.0]])
+    out = layer(tf.constant([[[1.0], [10.0], [100.0], [1000.0]]]))[0, :, 0]
+    np.testing.assert_allclose(out, [1, 2 + 10, 3 + 20 + 100, 30 + 200 + 1000])
+
+
+def test_an_unknown_padding_is_named():
+    with pytest.raises(ValueError, match="padding must be same or causal; got padding='valid'"):
+        DepthwiseConv(3, padding="valid")
+
+
 @pytest.mark.parametrize(("size", "frames"), [(1, 4), (5, 9), (8, 9), (9, 4), (32, 50)])
 def test_a_convolution_is_scipys_correlation_of_each_channel(noise, size, frames):
     x, kernel = noise(2, frames, 3), noise(size, 3)
@@ -87,6 +100,38 @@ def test_output_with_batch_normalisation_by_hand(noise):
     silu = np.array([0, 2 * expit(2), 0])
     out = layer(noise(1, 3, 2))
     np.testing.assert_allclose(out[0], np.stack([silu, 10 * silu + 1], 1), rtol=1e-5, atol=1e-6)
+
+
+def test_output_with_a_norm_of_each_frame_by_hand(noise):
+    layer = module_with_known_middle("layer")
+    # 2, 3, 2 in one channel, and ten times as much in the other: half a distance from the mean.
+    layer.depthwise.kernel.assign([[1.0, 10.0]] * 3)
+    silu = np.array([-expit(-1.0), 10 * expit(1.0) + 1])
+    np.testing.assert_allclose(layer(noise(1, 3, 2))[0], [silu] * 3, rtol=1e-4)
+
+
+def test_output_with_cumulative_group_normalisation_by_hand(noise):
+    # Of 2 alone; of 2 and 3; of 2, 3 and 2, with mean 7/3 and variance 2/9.
+    normal = np.array([0, 1, -1 / 2**0.5])
+    silu = normal * expit(normal)
+    out = module_with_known_middle("cumulative_group")(noise(1, 3, 2))
+    np.testing.assert_allclose(out[0], np.stack([silu, 10 * silu + 1], 1), rtol=1e-4)
+
+
+@pytest.mark.parametrize("norm", ["layer", "cumulative_group"])
+@pytest.mark.parametrize("frame", [2, 5])
+def test_a_causal_module_hears_no_later_frame(noise, with_noise_weights, norm, frame):
+    layer = with_noise_weights(ConvolutionModule(3, norm, 2, padding="causal"), (None, None, 8))
+    x, other = noise(1, 7, 8), noise(1, 7, 8, seed=1)
+    other[:, : frame + 1] = x[:, : frame + 1]
+    one, two = layer(x).numpy(), layer(other).numpy()
+    np.testing.assert_allclose(two[:, : frame + 1], one[:, : frame + 1], atol=1e-6)
+    assert np.abs(two - one)[:, frame + 1 :].min() > 0
+
+
+def test_an_unknown_norm_is_named():
+    with pytest.raises(ValueError, match="layer or cumulative_group; got norm='instance'"):
+        ConvolutionModule(3, "instance")
 
 
 def test_a_seed_makes_batch_normalisation_learn(noise):

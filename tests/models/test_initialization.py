@@ -5,7 +5,7 @@ import pytest
 import tensorflow as tf
 
 from tfasr.configs.model import DecoderConfig, EncoderConfig, ModelConfig
-from tfasr.models.conformer import build_model
+from tfasr.models.building import build_model
 from tfasr.models.initialization import initial_value, initialize
 from tfasr.models.layout import Layout
 from tfasr.models.residual import deep_norm_factors

@@ -6,6 +6,13 @@ import pytest
 import tensorflow as tf
 
 from tfasr.configs.model import (
+    CitrinetConfig,
+    DecoderConfig,
+    EncoderConfig,
+    ModelConfig,
+    TransformerConfig,
+)
+from tfasr.configs.presets import (
     CITRINET_384,
     CONFORMER_BI_12,
     CONFORMER_L,
@@ -16,16 +23,12 @@ from tfasr.configs.model import (
     DSC_50,
     DSC_100,
     DSC_SMALL,
+    STREAMING_CONFORMER,
     TRANSFORMER_CTC_ATT,
-    CitrinetConfig,
-    DecoderConfig,
-    EncoderConfig,
-    ModelConfig,
-    TransformerConfig,
 )
 from tfasr.models.attention import OUTPUT_GAIN
 from tfasr.models.block import MODULES
-from tfasr.models.conformer import build_model
+from tfasr.models.building import build_model
 from tfasr.models.layout import (
     Entry,
     Layout,
@@ -120,6 +123,33 @@ def test_a_deep_sparse_preset_is_made_of_the_parts_that_were_counted():
     decoder_block = 8 * 144 * 145 + (144 * 577 + 576 * 145) - 144 + 144 + 6 * 144
     assert counts["left_decoder"] == decoder_block + 2 * 144 + (2 * 144 + 1) * 5502
     assert counts["right_decoder"] == counts["left_decoder"]
+
+
+def test_the_streaming_conformer_has_the_parameters_of_its_parts():
+    # Five blocks, for the others are like these; the fifth stacks two frames.
+    few = replace(STREAMING_CONFORMER, encoder=replace(STREAMING_CONFORMER.encoder, num_blocks=5))
+    layout = layout_without_weights(few)
+    sizes = [sum(entry.size for entry in layout.of_block(block)) for block in range(5)]
+    one = 24 * 512**2 + (31 + 15) * 512
+    # Twice the width and the units of a feed-forward module, and the projection beside it.
+    stacking = one + (16 * 512**2 + 6 * 512) + (2 * 512**2 + 512)
+    assert sizes == [one] * 4 + [stacking]
+    assert (one, stacking) == (6_315_008, 11_037_184)
+    # "Ambient layers", section 4, and Guliani et al. (2022), table 1: 113M of 137M.
+    assert 16 * one + stacking == 112_077_312
+    assert 16 * one + stacking + layout.parameters() - sum(sizes) == 128_950_528
+
+
+def test_a_stacking_block_has_a_module_more():
+    encoder = replace(CONFIG.encoder, stack_at=1, order="convolution_first")
+    layout = layout_without_weights(replace(CONFIG, encoder=encoder))
+    assert [e.name for e in layout.of_block(1, "stacking")] == [
+        "block_1/stacking/kernel",
+        "block_1/stacking/bias",
+    ]
+    assert not layout.of_block(0, "stacking")
+    inner = [e.shape[e.inner_axis] for e in layout.of_block(1) if e.inner_axis is not None]
+    assert inner == [48] * 3 + [24] * 3
 
 
 def test_a_transformer_preset_has_the_parameters_of_its_parts():

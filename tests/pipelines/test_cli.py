@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from pipelines.cli import STAGES, main
-from tfasr.configs.model import CONFORMER_M, EncoderConfig
+from tfasr.configs.model import EncoderConfig
+from tfasr.configs.presets import CONFORMER_M
 
 IMPORTS = """
 import sys

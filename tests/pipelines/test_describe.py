@@ -5,7 +5,8 @@ import pytest
 
 from pipelines.describe import run
 from tfasr.configs.describe import DescribeConfig
-from tfasr.configs.model import PRESETS, TINY, DecoderConfig, ModelConfig
+from tfasr.configs.model import DecoderConfig, ModelConfig
+from tfasr.configs.presets import PRESETS, TINY
 
 
 def described(capsys, **settings):

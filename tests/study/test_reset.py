@@ -1,13 +1,16 @@
 import copy
 import functools
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import tensorflow as tf
 
+from tfasr.configs.model import StreamingConfig, TransducerConfig
 from tfasr.data.pipelines import evaluation_batches
 from tfasr.evaluation.error_rates import count_word_errors
 from tfasr.evaluation.transcription import model_transcriber, transcribe_batches
+from tfasr.models.building import build_model
 from tfasr.models.initialization import initialize
 from tfasr.models.layout import Layout, weights_hash
 from tfasr.study.reset import FIRST_WEIGHTS, ResetStudy, study_block
@@ -110,3 +113,25 @@ def test_blocks_are_studied_upwards(study):
     study.errors_with_reset(1, 1)
     with pytest.raises(ValueError, match="upwards; got block=0 after 1"):
         study.errors_with_reset(0, 1)
+
+
+def test_a_streaming_transducer_is_studied_as_it_hears(tiny_run, batches, noise):
+    encoder = replace(
+        tiny_run.model_config.encoder,
+        num_blocks=3,
+        conv_norm="layer",
+        stack_at=1,
+        streaming=StreamingConfig(chunks=(2,), left_context=2),
+    )
+    transducer = TransducerConfig(units=5, embedding_dim=4, joint_dim=6)
+    config = replace(tiny_run.model_config, encoder=encoder, transducer=transducer, ctc=False)
+    model = build_model(config)
+    initialize(Layout(model), 0)
+    output = model.joint.output_dense
+    output.kernel.assign(5 * noise(*output.kernel.shape))
+    study = ResetStudy(model, tiny_run.tokenizer.pieces, 0, batches)
+    heard = transcribe_batches(model_transcriber(model, tiny_run.tokenizer.pieces), batches)
+    expected = count_word_errors([h.reference for h in heard], [h.text for h in heard]).errors
+    assert any(h.text for h in heard)
+    study.errors_with_reset(2, 1)
+    np.testing.assert_array_equal(study.intact_errors(), expected)

@@ -7,7 +7,7 @@ import tensorflow as tf
 from tfasr.artifacts.files import read_json
 from tfasr.configs.model import EncoderConfig, ModelConfig
 from tfasr.configs.training import OptimizerConfig
-from tfasr.models.conformer import build_model
+from tfasr.models.building import build_model
 from tfasr.models.initialization import initialize
 from tfasr.models.layout import Layout
 from tfasr.training.checkpoints import Checkpoints, Progress

@@ -165,6 +165,57 @@ def test_a_checkpoint_without_a_validation_has_no_error_rate(whole):
     assert whole[0].run.checkpoints.progress(6).validation == {}
 
 
+@pytest.fixture(scope="module")
+def unaveraged(config, tiny_data):
+    """Four steps without a moving average."""
+    optimizer = replace(config.optimizer, average=0.0)
+    name = config.run.with_name("unaveraged")
+    config = replace(config, optimizer=optimizer, steps=4, run=name)
+    trainer = trainer_of(config, tiny_data)
+    trainer.train(silent)
+    return trainer
+
+
+def test_without_a_moving_average_there_is_no_second_model(unaveraged):
+    assert unaveraged.average is unaveraged.model
+
+
+def test_without_a_moving_average_what_is_trained_is_validated_and_saved(unaveraged):
+    assert unaveraged.run.checkpoints.progress(4).validation == rate_of(unaveraged.model)
+    saved = unaveraged.run.trained_model(4)
+    for ours, theirs in zip(unaveraged.model.variables, saved.variables, strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+
+
+def test_without_a_moving_average_an_interrupted_training_goes_on_bit_by_bit(unaveraged, tiny_data):
+    config = replace(unaveraged.config, run=unaveraged.run.folder.with_name("unaveraged_resumed"))
+    # The third step has a checkpoint, the fourth has not.
+    with pytest.raises(Interrupted):
+        trainer_of(config, tiny_data, validate=stop).train(silent)
+    resumed = trainer_of(config, tiny_data)
+    resumed.train(silent)
+    assert_equal_values(resumed, unaveraged)
+
+
+def test_a_model_in_bfloat16_is_validated_by_a_copy_in_float32(config, tiny_data):
+    optimizer = replace(config.optimizer, average=0.0)
+    trainer = trainer_of(
+        replace(
+            config,
+            optimizer=optimizer,
+            precision="mixed_bfloat16",
+            steps=2,
+            run=config.run.with_name("bfloat16"),
+        ),
+        tiny_data,
+    )
+    trainer.train(silent)
+    assert (trainer.model.compute_dtype, trainer.average.compute_dtype) == ("bfloat16", "float32")
+    # The copy is moved by the difference, which is rounded.
+    for ours, theirs in zip(trainer.average.variables, trainer.model.variables, strict=True):
+        np.testing.assert_allclose(ours, theirs, atol=1e-6)
+
+
 def test_a_loss_that_is_no_number_is_told_with_its_step(config, tiny_data):
     optimizer = OptimizerConfig(peak=1e30, warmup=1)
     config = replace(config, optimizer=optimizer, run=config.run.with_name("absurd"))

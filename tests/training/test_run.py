@@ -7,6 +7,7 @@ import tensorflow as tf
 
 from tfasr.artifacts.files import read_json, write_json
 from tfasr.configs.loading import read_yaml
+from tfasr.configs.model import StreamingConfig
 from tfasr.configs.training import AveragingConfig, OptimizerConfig
 from tfasr.data.prepared import PreparedData
 from tfasr.models.layout import Layout, weights_hash
@@ -148,3 +149,27 @@ def test_data_of_another_sample_rate_is_refused(tiny_run, tiny_data, tmp_path):
     write_json(folder / "data.json", {**read_json(folder / "data.json"), "sample_rate": 16000})
     with pytest.raises(ValueError, match="sample rate of 8000 Hz; got 16000 Hz"):
         tiny_run.check_data(PreparedData(folder))
+
+
+@pytest.fixture
+def streaming_run(config, tiny_data):
+    streaming = StreamingConfig(chunks=(4, 0), left_context=8)
+    encoder = replace(config.model.encoder, conv_norm="layer", streaming=streaming)
+    run = Run.create(replace(config, model=replace(config.model, encoder=encoder)), tiny_data)
+    run.checkpoints.save(tf.train.Checkpoint(model=run.initial_model()), Progress(step=1))
+    return run
+
+
+def test_a_streaming_model_hears_the_chunks_that_are_asked_for(streaming_run, noise):
+    features, num_frames = tf.constant(noise(1, 64, 8)), tf.constant([64])
+    own = streaming_run.trained_model().encode(features, num_frames)[0]
+    other = streaming_run.trained_model(chunk=2)
+    as_asked = streaming_run.trained_model().encode(features, num_frames, chunk=2)[0]
+    np.testing.assert_allclose(other.encode(features, num_frames)[0], as_asked, atol=1e-6)
+    assert not np.allclose(own, as_asked, atol=1e-3)
+
+
+def test_whole_utterances_have_no_chunks(config, tiny_data):
+    run = Run.create(config, tiny_data)
+    with pytest.raises(ValueError, match=r"a chunk needs a model that streams.*; got chunk=4"):
+        run.trained_model(chunk=4)

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal
 
-DecoderKind = Literal["greedy", "prefix_beam", "attention", "rescoring"]
+DecoderKind = Literal["greedy", "prefix_beam", "attention", "rescoring", "transducer"]
 
 _LISTS = ("beam", "lm", "lm_weight", "insertion_bonus", "nbest", "tune")
 # The options that each kind makes use of.
@@ -14,6 +14,7 @@ _OPTIONS: dict[DecoderKind, tuple[str, ...]] = {
     "prefix_beam": ("token_beam", *_LISTS),
     "attention": _LISTS,
     "rescoring": ("token_beam", "ctc_weight", "reverse_weight", *_LISTS),
+    "transducer": ("token_beam", "max_symbols", *_LISTS),
 }
 
 
@@ -26,13 +27,16 @@ class DecodingConfig:
     4.1; `ctc_weight` is that of WeNet's AISHELL recipe.
 
     Args:
-        kind: "greedy" takes each frame's best token. "prefix_beam" searches the sequences that
+        kind: "greedy" takes the best symbol at each turn, of the transducer or, without one, of
+            CTC. "prefix_beam" searches the sequences that
             CTC finds most probable, with the language model in the search. "attention" searches
             with the decoder that reads from left to right. "rescoring" takes CTC's hypotheses and
             orders them by `(1 - reverse_weight) * left + reverse_weight * right + ctc_weight *
-            ctc`. The last two add the language model to what the search has found.
+            ctc`. These two add the language model to what the search has found. "transducer"
+            searches with the transducer, with the language model in the search.
         beam: Hypotheses kept in a search.
-        token_beam: Tokens that a CTC search tries in each frame.
+        token_beam: Tokens that a search of CTC or of a transducer tries in each frame.
+        max_symbols: Tokens that a transducer may emit in one frame.
         lm: An ARPA language model over tokens, made by `tfasr lm`.
         lm_weight: Of the language model.
         insertion_bonus: For each token.
@@ -47,6 +51,7 @@ class DecodingConfig:
     kind: DecoderKind = "greedy"
     beam: int = 10
     token_beam: int = 10
+    max_symbols: int = 3
     lm: Path | None = None
     lm_weight: float = 0.3
     insertion_bonus: float = 0.0
@@ -56,7 +61,7 @@ class DecodingConfig:
     tune: bool = False
 
     def __post_init__(self) -> None:
-        for name in ("beam", "token_beam"):
+        for name in ("beam", "token_beam", "max_symbols"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1; got {name}={getattr(self, name)}")
         for name in ("lm_weight", "ctc_weight"):
@@ -117,6 +122,8 @@ class EvaluateConfig:
         split: Which utterances.
         domains: Domains to evaluate on; empty means all.
         step: The run's checkpoint; 0 means the one with the lowest validation error rate.
+        chunk: Frames of 40 ms that a streaming model hears together, 0 for whole utterances;
+            without it, the first of those that it was trained with.
         decoder: How a run's hypotheses are found.
         out: Folder for `evaluation.json` and `hypotheses.jsonl`; where it is not given, a
             folder named by data, split and decoder in the (first) run's or the model's folder.
@@ -128,6 +135,7 @@ class EvaluateConfig:
     split: Literal["train", "valid", "test"] = "test"
     domains: tuple[str, ...] = ()
     step: int = 0
+    chunk: int | None = None
     decoder: DecodingConfig = field(default_factory=DecodingConfig)
     out: Path | None = None
 
@@ -139,6 +147,11 @@ class EvaluateConfig:
             raise ValueError(
                 "an exported model decodes by itself, so decoder options need --run; "
                 f"got decoder.{name}={getattr(self.decoder, name)}"
+            )
+        if self.chunk is not None and (self.model is not None or self.chunk < 0):
+            raise ValueError(
+                "chunk must be at least 0, and is for --run: an exported model has its own; "
+                f"got chunk={self.chunk}"
             )
         if repeated := [run for run in self.run if self.run.count(run) > 1]:
             raise ValueError(f"runs of an ensemble must differ; got run={repeated[0]} repeatedly")

@@ -1,12 +1,41 @@
-"""Models and their presets."""
+"""Models."""
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Literal
 
 AttentionKind = Literal["dense", "probsparse"]
-Norm = Literal["group", "batch"]
+Norm = Literal["group", "batch", "layer", "cumulative_group"]
 Residual = Literal["pre_norm", "post_norm", "deep_norm", "deep_norm_mixture", "deep_norm_release"]
 Subsampling = Literal["same", "valid"]
+Order = Literal["attention_first", "convolution_first"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class StreamingConfig:
+    """How an encoder hears audio that is still going on; by default it does not.
+
+    A streaming encoder sees the past alone, but for the frames of one chunk, which see each
+    other. Frames here are those that the first block is given, 40 ms each.
+
+    Args:
+        chunks: Sizes of the chunks, in frames; 0 stands for the whole utterance. Each batch of a
+            training draws one of them; the first is used wherever none is asked for.
+        left_context: Frames before a chunk that its frames attend to; of no effect on whole
+            utterances.
+    """
+
+    chunks: tuple[int, ...] = ()
+    left_context: int = 64
+
+    def __post_init__(self) -> None:
+        if wrong := [chunk for chunk in self.chunks if chunk < 0]:
+            raise ValueError(f"chunks must be at least 0; got chunks={wrong[0]}")
+        if len(set(self.chunks)) != len(self.chunks):
+            raise ValueError(f"chunks must differ; got chunks={self.chunks}")
+        if self.left_context < 0:
+            raise ValueError(
+                f"left_context must be at least 0; got left_context={self.left_context}"
+            )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,8 +49,9 @@ class EncoderConfig:
         ff_factor: Feed-forward inner units for each unit of width.
         conv_kernel: Depthwise kernel size, in frames.
         conv_norm: Normalisation after the depthwise convolution. "batch" is for central
-            training only: TFF cannot carry its moving averages.
-        norm_groups: Channel groups of the group normalisation; divides `dim`.
+            training only: TFF cannot carry its moving averages. "layer" and "cumulative_group"
+            look at no later frame, as a streaming encoder needs.
+        norm_groups: Channel groups of a group normalisation; divides `dim`.
         dropout: Residual dropout rate, in [0, 1).
         attention: "dense", or "probsparse" of Wu (2022), "Deep Sparse Conformer", algorithm 1.
         residual: How a module f joins what it is given. "pre_norm" is x + f(LN x), and a norm
@@ -38,6 +68,11 @@ class EncoderConfig:
         after_norm: Whether a layer norm follows the last block.
         recompute: Whether a training step computes each block twice, and in between keeps only
             what the block was given: memory for time.
+        order: Which of a block's two middle modules comes first.
+        stack_at: Block, from 0, that is given `stack_factor` neighbouring frames as one; its
+            first feed-forward module is as much wider. None for none.
+        stack_factor: Frames stacked.
+        streaming: Chunks and context.
     """
 
     num_blocks: int = 16
@@ -55,11 +90,17 @@ class EncoderConfig:
     conv_bias: bool = False
     after_norm: bool = False
     recompute: bool = False
+    order: Order = "attention_first"
+    stack_at: int | None = None
+    stack_factor: int = 2
+    streaming: StreamingConfig = field(default_factory=StreamingConfig)
 
     def __post_init__(self) -> None:
         _check_blocks(self.num_blocks, self.dim, self.num_heads)
         _check_groups(self.conv_norm, self.norm_groups, self.dim, "dim")
         _check_dropout(self.dropout)
+        self._check_stacking()
+        self._check_streaming()
         if self.alpha_of == "release" and not self.residual.startswith("deep_norm"):
             raise ValueError(
                 f"alpha_of=release needs a deep_norm residual; got residual={self.residual}"
@@ -69,6 +110,43 @@ class EncoderConfig:
                 "recompute needs conv_norm=group, for moving averages would move twice a step; "
                 "got conv_norm=batch"
             )
+
+    def _check_stacking(self) -> None:
+        if self.stack_at is None:
+            return
+        if not 0 <= self.stack_at < self.num_blocks:
+            raise ValueError(
+                "stack_at must be a block, from 0 to num_blocks - 1; "
+                f"got stack_at={self.stack_at}, num_blocks={self.num_blocks}"
+            )
+        if self.stack_factor < 2:
+            raise ValueError(
+                f"stack_factor must be at least 2; got stack_factor={self.stack_factor}"
+            )
+        if not self.streaming.chunks:
+            return
+        sizes = [("chunks", chunk) for chunk in self.streaming.chunks]
+        for name, frames in (*sizes, ("left_context", self.streaming.left_context)):
+            if frames % self.stack_factor:
+                raise ValueError(
+                    f"streaming.{name} must be a multiple of stack_factor; "
+                    f"got {name}={frames}, stack_factor={self.stack_factor}"
+                )
+
+    def _check_streaming(self) -> None:
+        if not self.streaming.chunks:
+            return
+        needed = {
+            "conv_norm": ("layer", "cumulative_group"),
+            "attention": ("dense",),
+            "subsampling": ("same",),
+        }
+        for name, values in needed.items():
+            if getattr(self, name) not in values:
+                raise ValueError(
+                    f"a streaming encoder needs {name}={' or '.join(values)}; "
+                    f"got {name}={getattr(self, name)}, streaming.chunks={self.streaming.chunks}"
+                )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -132,7 +210,7 @@ class CitrinetConfig:
     epilogue_kernel: int = 41
     repeat: int = 5
     squeeze: int = 8
-    norm: Norm = "group"
+    norm: Literal["group", "batch"] = "group"
     norm_groups: int = 16
     dropout: float = 0.0
 
@@ -188,8 +266,35 @@ class DecoderConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
+class TransducerConfig:
+    """Prediction and joint networks over the encoding; by default none.
+
+    Args:
+        units: Units P of the prediction network's LSTM; 0 for no transducer.
+        embedding_dim: Width of a token as the LSTM reads it.
+        joint_dim: Width J that both sides are projected to.
+        dropout: Rate on what the LSTM is given and gives, in [0, 1).
+    """
+
+    units: int = 0
+    embedding_dim: int = 320
+    joint_dim: int = 320
+    dropout: float = 0.1
+
+    def __post_init__(self) -> None:
+        if self.units < 0:
+            raise ValueError(f"units must be at least 0; got units={self.units}")
+        for name in ("embedding_dim", "joint_dim"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1; got {name}={getattr(self, name)}")
+        _check_dropout(self.dropout)
+
+
+@dataclass(frozen=True, kw_only=True)
 class ModelConfig:
-    """An encoder with a CTC head, and where wanted attention decoders.
+    """An encoder, and what turns its encoding into tokens.
+
+    That is a CTC head, attention decoders beside one, or a transducer with or without one.
 
     Args:
         family: Whose encoder: "conformer" takes its settings from `encoder`, the others from
@@ -198,6 +303,8 @@ class ModelConfig:
         transformer: The Transformer.
         citrinet: The Citrinet.
         decoder: The decoders.
+        transducer: The transducer.
+        ctc: Whether there is a CTC head.
         num_mels: Mel bins F of its features.
         vocabulary: Tokens V without the blank; a run takes it from its tokenizer.
     """
@@ -207,6 +314,8 @@ class ModelConfig:
     transformer: TransformerConfig = field(default_factory=TransformerConfig)
     citrinet: CitrinetConfig = field(default_factory=CitrinetConfig)
     decoder: DecoderConfig = field(default_factory=DecoderConfig)
+    transducer: TransducerConfig = field(default_factory=TransducerConfig)
+    ctc: bool = True
     num_mels: int = 80
     vocabulary: int = 1024
 
@@ -223,7 +332,17 @@ class ModelConfig:
                     f"settings in {section} need family={family}; got family={self.family}, "
                     f"whose settings go in {wanted}"
                 )
-        decoder = self.decoder
+        self._check_heads()
+
+    def _check_heads(self) -> None:
+        decoder, units = self.decoder, self.transducer.units
+        if decoder.num_blocks_left and units:
+            raise ValueError(
+                "a model has attention decoders or a transducer, not both; "
+                f"got decoder.num_blocks_left={decoder.num_blocks_left}, transducer.units={units}"
+            )
+        if not self.ctc and not units:
+            raise ValueError("a model without a transducer needs ctc=true; got ctc=false")
         if decoder.num_blocks_left and (self.dim % decoder.num_heads or self.dim % 2):
             raise ValueError(
                 "the encoding's width must be even and a multiple of decoder.num_heads; "
@@ -257,7 +376,8 @@ def _check_blocks(num_blocks: int, dim: int, num_heads: int) -> None:
 
 
 def _check_groups(norm: Norm, norm_groups: int, channels: int, name: str) -> None:
-    if norm == "group" and (norm_groups < 1 or channels % norm_groups):
+    grouped = norm in ("group", "cumulative_group")
+    if grouped and (norm_groups < 1 or channels % norm_groups):
         raise ValueError(
             f"norm_groups must divide {name}; got norm_groups={norm_groups}, {name}={channels}"
         )
@@ -266,68 +386,3 @@ def _check_groups(norm: Norm, norm_groups: int, channels: int, name: str) -> Non
 def _check_dropout(dropout: float) -> None:
     if not 0 <= dropout < 1:
         raise ValueError(f"dropout must be in [0, 1); got dropout={dropout}")
-
-
-# Gulati et al. (2020), table 1. Width 144 is no multiple of the usual 32 groups; 16 groups
-# divide all three widths.
-CONFORMER_S = ModelConfig(encoder=EncoderConfig(num_blocks=16, dim=144, num_heads=4))
-CONFORMER_M = replace(CONFORMER_S, encoder=replace(CONFORMER_S.encoder, dim=256))
-CONFORMER_L = replace(
-    CONFORMER_S, encoder=replace(CONFORMER_S.encoder, num_blocks=17, dim=512, num_heads=8)
-)
-# For a CPU and a small corpus: 6 blocks, 64 wide.
-TINY = ModelConfig(
-    encoder=EncoderConfig(num_blocks=6, dim=64, conv_kernel=15, norm_groups=8),
-    vocabulary=64,
-)
-
-# Wu (2022), "Deep Sparse Conformer", sections 4.1 and 4.3. The sizes of table 1 come of 5,502
-# tokens with the blank, where the text has 4,096.
-DSC_12 = ModelConfig(
-    encoder=EncoderConfig(
-        num_blocks=12,
-        dim=512,
-        num_heads=8,
-        conv_kernel=31,
-        attention="probsparse",
-        residual="deep_norm_release",
-        subsampling="valid",
-        conv_bias=True,
-        after_norm=True,
-    ),
-    decoder=DecoderConfig(num_blocks_left=3, num_blocks_right=3, num_heads=8, ff_units=2048),
-    vocabulary=5501,
-)
-DSC_17 = replace(DSC_12, encoder=replace(DSC_12.encoder, num_blocks=17))
-DSC_50 = replace(DSC_12, encoder=replace(DSC_12.encoder, num_blocks=50))
-DSC_100 = replace(DSC_12, encoder=replace(DSC_12.encoder, num_blocks=100))
-DSC_SMALL = replace(
-    DSC_12,
-    encoder=replace(DSC_12.encoder, num_blocks=16, dim=144, num_heads=4),
-    decoder=DecoderConfig(num_blocks_left=1, num_blocks_right=1, num_heads=4, ff_units=576),
-)
-# The same size as DSC-12en, with neither of its changes: its table's Conformer.
-CONFORMER_BI_12 = replace(
-    DSC_12, encoder=replace(DSC_12.encoder, attention="dense", residual="pre_norm")
-)
-# WeNet's Transformer baseline: 12 blocks, 256 wide, and 6 decoder blocks from left to right.
-TRANSFORMER_CTC_ATT = ModelConfig(
-    family="transformer", decoder=DecoderConfig(num_blocks_left=6, num_heads=4, ff_units=2048)
-)
-# Majumdar et al. (2021), "Citrinet".
-CITRINET_384 = ModelConfig(family="citrinet")
-
-PRESETS = {
-    "conformer_s": CONFORMER_S,
-    "conformer_m": CONFORMER_M,
-    "conformer_l": CONFORMER_L,
-    "tiny": TINY,
-    "dsc_small": DSC_SMALL,
-    "dsc_12": DSC_12,
-    "dsc_17": DSC_17,
-    "dsc_50": DSC_50,
-    "dsc_100": DSC_100,
-    "conformer_bi_12": CONFORMER_BI_12,
-    "transformer_ctc_att": TRANSFORMER_CTC_ATT,
-    "citrinet_384": CITRINET_384,
-}

@@ -6,10 +6,9 @@ import tensorflow as tf
 
 from tfasr.decoding.hypotheses import NBest, best_first
 from tfasr.decoding.language_model import NO_FUSION, Fusion
+from tfasr.decoding.prefix_keys import extended_key
 
 NEVER = -float("inf")
-# Two odd 64-bit constants of the "splitmix64" finaliser (Steele et al. 2014), as signed numbers.
-MULTIPLIERS = (0xBF58476D1CE4E5B9 - 2**64, 0x94D049BB133111EB - 2**64)
 
 
 class _Beams(NamedTuple):
@@ -180,7 +179,7 @@ def _advance(
         token=tf.gather(with_extensions(token, extended), kept, batch_dims=1),
         last=last,
         num_tokens=tf.gather(num_tokens, kept, batch_dims=1),
-        key=tf.where(is_new, _extended_key(key, last), key),
+        key=tf.where(is_new, extended_key(key, last), key),
         parent=tf.where(is_new, key, parent),
         lm_state=tf.gather(with_extensions(beams.lm_state, states), kept, batch_dims=1),
         lm=tf.gather(lm, kept, batch_dims=1),
@@ -227,19 +226,6 @@ def _total(beams: _Beams) -> tf.Tensor:
 
 def _log_add(a: tf.Tensor, b: tf.Tensor) -> tf.Tensor:
     return tf.reduce_logsumexp(tf.stack([a, b]), 0)
-
-
-def _extended_key(key: tf.Tensor, token: tf.Tensor) -> tf.Tensor:
-    """Hashes a prefix's hash and one more token; integers wrap."""
-    x = key + tf.cast(token + 1, tf.int64) * MULTIPLIERS[0]
-    for shift, multiplier in zip((30, 27), MULTIPLIERS, strict=True):
-        x = (x ^ _shifted(x, shift)) * multiplier
-    return x ^ _shifted(x, 31)
-
-
-def _shifted(x: tf.Tensor, places: int) -> tf.Tensor:
-    # TensorFlow's own shift of a signed number copies the sign.
-    return tf.bitwise.right_shift(x, tf.constant(places, tf.int64)) & (2 ** (64 - places) - 1)
 
 
 def _trace_back(slots: tf.Tensor, parents: tf.Tensor, symbols: tf.Tensor) -> tf.Tensor:

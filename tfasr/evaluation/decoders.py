@@ -9,8 +9,8 @@ import tensorflow as tf
 
 from tfasr.decoding.greedy import detokenize
 from tfasr.decoding.hypotheses import NBest
-from tfasr.decoding.word_times import Alignment, WordTimes, align, word_times
-from tfasr.evaluation.search import Heard, Recogniser, Search
+from tfasr.decoding.word_times import Alignment, WordTimes, word_times
+from tfasr.evaluation.search import Heard, Recogniser, Search, by_place
 from tfasr.evaluation.transcription import Hypothesis, model_transcriber
 
 
@@ -45,7 +45,7 @@ def greedy_decoder(recogniser: Recogniser) -> Decoder:
 def search_decoder(search: Search) -> Decoder:
     """Makes the decoder of a search; it gives `nbest` hypotheses, or the best one only.
 
-    Words are timed by the first model's CTC head.
+    Words are timed by the first model.
     """
     pieces = search.recognisers[0].pieces
     wanted = search.config.nbest
@@ -75,15 +75,10 @@ def hypothesis_texts(nbest: NBest, pieces: Sequence[str]) -> tf.Tensor:
 
 
 def hypothesis_times(heard: Heard, nbest: NBest) -> WordTimes:
-    """When the words of B N hypotheses were said, row by row, by the model's CTC head."""
-
-    def aligned(given: tuple[tf.Tensor, tf.Tensor]) -> Alignment:
-        return align(heard.logits, heard.num_frames, *given)
-
-    # One hypothesis of every utterance at a time, as logits are too large to be repeated.
+    """When the words of B N hypotheses were said, row by row."""
     alignment = tf.map_fn(
-        aligned,
-        (tf.transpose(nbest.tokens, [1, 0, 2]), tf.transpose(nbest.num_tokens)),
+        lambda given: heard.align(*given),
+        by_place(nbest.tokens, nbest.num_tokens),
         fn_output_signature=Alignment(
             tf.TensorSpec([None, None], tf.int32),
             tf.TensorSpec([None, None], tf.int32),

@@ -8,7 +8,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from tfasr.configs.evaluation import DecodingConfig
+from tfasr.configs.evaluation import DecoderKind, DecodingConfig
 from tfasr.decoding.attention_beam import attention_beam_search
 from tfasr.decoding.ctc_lattice import ctc_score
 from tfasr.decoding.ensembles import Member, combine
@@ -24,7 +24,10 @@ from tfasr.decoding.ngram import NgramModel
 from tfasr.decoding.ngram_tables import NgramTables
 from tfasr.decoding.prefix_beam import prefix_beam_search
 from tfasr.decoding.rescoring import add_language_model, rescore
-from tfasr.models.conformer import ConformerCTC
+from tfasr.decoding.transducer_beam import transducer_beam_search
+from tfasr.decoding.word_times import Alignment, align
+from tfasr.losses.transducer import token_frames, transducer_loss
+from tfasr.models.acoustic_model import AcousticModel
 from tfasr.text.arpa import arpa_words
 
 Scorer = Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
@@ -56,7 +59,7 @@ class Recogniser:
     """
 
     name: str
-    model: ConformerCTC
+    model: AcousticModel
     pieces: Sequence[str]
     frame_shift: float
 
@@ -65,6 +68,18 @@ class Recogniser:
         """From one frame of the encoding to the next, in seconds."""
         encoded = int(self.model.encoded_frames(_MANY_FRAMES))
         return self.frame_shift * round(_MANY_FRAMES / encoded)
+
+    @property
+    def kinds(self) -> list[DecoderKind]:
+        """Decoders that the model has the parts for."""
+        kinds: list[DecoderKind] = ["greedy"]
+        if self.model.head is not None:
+            kinds.append("prefix_beam")
+        if self.model.decoder is not None:
+            kinds += ["attention", "rescoring"]
+        if self.model.prediction is not None:
+            kinds.append("transducer")
+        return kinds
 
     @property
     def has_right_decoder(self) -> bool:
@@ -85,7 +100,7 @@ class Heard:
     Attributes:
         encoded: [B, T', D].
         mask: [B, T'] bool.
-        logits: [B, T', V + 1] float32.
+        logits: [B, T', V + 1] float32, of CTC; None without its head.
         num_frames: [B] int32, real frames of the encoding.
     """
 
@@ -94,7 +109,7 @@ class Heard:
         self.recogniser = recogniser
         self.decoder: Any = model.decoder
         self.encoded, self.mask = model.encode(features, num_frames)
-        self.logits = model.head(self.encoded)
+        self.logits = None if model.head is None else model.head(self.encoded)
         self.num_frames = model.encoded_frames(num_frames)
 
     def ctc(self, tokens: tf.Tensor, num_tokens: tf.Tensor) -> tf.Tensor:
@@ -109,6 +124,39 @@ class Heard:
         """By the decoder that reads from right to left, ends included."""
         return self.decoder.score(self.encoded, self.mask, tokens, num_tokens)[1]
 
+    def transducer(self, tokens: tf.Tensor, num_tokens: tf.Tensor) -> tf.Tensor:
+        """By the transducer, over all its alignments."""
+        model = self.recogniser.model
+
+        def score(given: tuple[tf.Tensor, tf.Tensor]) -> tf.Tensor:
+            predicted = model.prediction(*given)
+            return -transducer_loss(model.joint, self.encoded, self.num_frames, predicted, *given)
+
+        scores = tf.map_fn(score, by_place(tokens, num_tokens), fn_output_signature=tf.float32)
+        return tf.transpose(scores)
+
+    def align(self, tokens: tf.Tensor, num_tokens: tf.Tensor) -> Alignment:
+        """Finds the frames of one hypothesis an utterance, tokens [B, U] and lengths [B].
+
+        By the CTC head, or else by the transducer, each of whose tokens is in one frame.
+        """
+        model = self.recogniser.model
+        if model.head is not None:
+            return align(self.logits, self.num_frames, tokens, num_tokens)
+        predicted = model.prediction(tokens, num_tokens)
+        given = (self.encoded, self.num_frames, predicted, tokens, num_tokens)
+        frames = token_frames(model.joint, *given)
+        return Alignment(frames, frames, -transducer_loss(model.joint, *given))
+
+
+def by_place(tokens: tf.Tensor, num_tokens: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    """Puts places in n-best lists first, [N, B, U] and [N, B].
+
+    What is mapped over them has one hypothesis of every utterance at a time, as logits, or all
+    pairs of frames and tokens, are too large to be repeated for each.
+    """
+    return tf.transpose(tokens, [1, 0, 2]), tf.transpose(num_tokens)
+
 
 def acoustic_weights(config: DecodingConfig) -> dict[str, float]:
     """Weights of `Heard`'s scores, by name; the first is what the search goes by."""
@@ -117,6 +165,8 @@ def acoustic_weights(config: DecodingConfig) -> dict[str, float]:
             return {"ctc": 1.0}
         case "attention":
             return {"left": 1.0}
+        case "transducer":
+            return {"transducer": 1.0}
         case "rescoring":
             reverse = config.reverse_weight
             return {"ctc": config.ctc_weight, "left": 1 - reverse, "right": reverse}
@@ -145,11 +195,18 @@ class Search:
     def __post_init__(self) -> None:
         weights = acoustic_weights(self.config)
         for recogniser in self.recognisers:
-            if "left" in weights and recogniser.model.decoder is None:
-                raise ValueError(
-                    f"{recogniser.name}: decoder.kind={self.config.kind} needs a model with an "
-                    "attention decoder, and this one has none; choose greedy or prefix_beam"
-                )
+            model = recogniser.model
+            for name, part, has in (
+                ("left", "an attention decoder", model.decoder is not None),
+                ("ctc", "a CTC head", model.head is not None),
+                ("transducer", "a transducer", model.prediction is not None),
+            ):
+                if name in weights and not has:
+                    others = ", ".join(recogniser.kinds)
+                    raise ValueError(
+                        f"{recogniser.name}: decoder.kind={self.config.kind} needs a model with "
+                        f"{part}, and this one has none; choose {others}"
+                    )
             if weights.get("right") and not recogniser.has_right_decoder:
                 raise ValueError(
                     f"{recogniser.name}: reverse_weight needs a decoder from right to left, and "
@@ -181,8 +238,9 @@ class Search:
     def terms(self, heard: Sequence[Heard], nbest: NBest) -> dict[str, tf.Tensor]:
         """Gives what a hypothesis's score is a weighted sum of, [B, N] each.
 
-        "ctc", "left" and "right" are averages over the models, as far as the kind has use for
-        them; "lm" is the language model's score, where there is one, "tokens" the length.
+        "ctc", "left", "right" and "transducer" are averages over the models, as far as the kind
+        has use for them; "lm" is the language model's score, where there is one, "tokens" the
+        length.
         """
         names = list(acoustic_weights(self.config))
         if not all(recogniser.has_right_decoder for recogniser in self.recognisers):
@@ -207,6 +265,18 @@ class Search:
                 max_tokens=self.max_tokens,
                 length_penalty=0.0,
             )
+        if config.kind == "transducer":
+            model = heard.recogniser.model
+            return transducer_beam_search(
+                model.prediction,
+                model.joint,
+                heard.encoded,
+                heard.num_frames,
+                beam=config.beam,
+                max_symbols=config.max_symbols,
+                token_beam=config.token_beam,
+                fusion=self.fusion,
+            )[0]
         return prefix_beam_search(
             heard.logits,
             heard.num_frames,
@@ -217,7 +287,7 @@ class Search:
 
     def _alone(self, heard: Heard) -> NBest:
         found, config = self._found(heard), self.config
-        if config.kind == "prefix_beam":
+        if config.kind in ("prefix_beam", "transducer"):
             return found
         if config.kind == "rescoring":
             given = (found.tokens, found.num_tokens)

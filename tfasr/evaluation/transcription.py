@@ -8,10 +8,11 @@ import tensorflow as tf
 
 from tfasr.configs.objective import JointObjective
 from tfasr.data.batches import MODEL_INPUTS
-from tfasr.decoding.greedy import detokenize, greedy_tokens
+from tfasr.decoding.first_best import first_best
+from tfasr.decoding.greedy import detokenize
 from tfasr.evaluation.error_rates import evaluate_texts
 from tfasr.losses.objective import model_losses
-from tfasr.models.conformer import ConformerCTC
+from tfasr.models.acoustic_model import AcousticModel
 
 _OBJECTIVE = JointObjective()
 
@@ -30,7 +31,7 @@ class Hypothesis:
 Transcriber = Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
 
 
-def model_transcriber(model: ConformerCTC, pieces: Sequence[str]) -> Transcriber:
+def model_transcriber(model: AcousticModel, pieces: Sequence[str]) -> Transcriber:
     """Makes the function from features [B, T, F] and real frames [B] to text [B]."""
 
     @tf.function(
@@ -41,8 +42,8 @@ def model_transcriber(model: ConformerCTC, pieces: Sequence[str]) -> Transcriber
         autograph=False,
     )
     def transcribe(features: tf.Tensor, num_frames: tf.Tensor) -> tf.Tensor:
-        logits = model(features, num_frames)
-        return detokenize(greedy_tokens(logits, model.encoded_frames(num_frames)), pieces)
+        encoded, _ = model.encode(features, num_frames)
+        return detokenize(first_best(model, encoded, model.encoded_frames(num_frames)), pieces)
 
     return transcribe  # type: ignore[no-any-return]
 
@@ -87,9 +88,9 @@ class Validation:
         self.batches = batches
         self.pieces = pieces
         self.objective = objective
-        self._traced: tuple[ConformerCTC, Callable[..., tuple[tf.Tensor, tf.Tensor]]] | None = None
+        self._traced: tuple[AcousticModel, Callable[..., tuple[tf.Tensor, tf.Tensor]]] | None = None
 
-    def __call__(self, model: ConformerCTC) -> dict[str, float]:
+    def __call__(self, model: AcousticModel) -> dict[str, float]:
         """Returns "valid_loss", a mean over utterances, "wer" and "cer" of the present weights."""
         if self._traced is None or self._traced[0] is not model:
             self._traced = (model, self._trace(model))
@@ -104,7 +105,7 @@ class Validation:
         result = evaluate_texts(references, texts)
         return {"valid_loss": float(np.mean(losses)), "wer": result.wer, "cer": result.cer}
 
-    def _trace(self, model: ConformerCTC) -> Callable[..., tuple[tf.Tensor, tf.Tensor]]:
+    def _trace(self, model: AcousticModel) -> Callable[..., tuple[tf.Tensor, tf.Tensor]]:
         signature = [
             tf.TensorSpec([None, None, model.num_mels], tf.float32),
             tf.TensorSpec([None], tf.int32),
@@ -115,8 +116,8 @@ class Validation:
         @tf.function(input_signature=signature, autograph=False)
         def validate(*inputs: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
             batch = dict(zip(MODEL_INPUTS, inputs, strict=True))
-            losses, _, logits = model_losses(model, batch, self.objective)
-            frames = model.encoded_frames(batch["num_frames"])
-            return losses, detokenize(greedy_tokens(logits, frames), self.pieces)
+            cost = model_losses(model, batch, self.objective)
+            tokens = first_best(model, cost.encoded, cost.num_frames)
+            return cost.losses, detokenize(tokens, self.pieces)
 
         return validate  # type: ignore[no-any-return]

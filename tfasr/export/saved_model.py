@@ -5,10 +5,11 @@ from collections.abc import Sequence
 
 import tensorflow as tf
 
-from tfasr.decoding.greedy import detokenize, greedy_tokens
+from tfasr.decoding.first_best import first_best
+from tfasr.decoding.greedy import detokenize
 from tfasr.export.freeze import freeze_block
 from tfasr.features.extractor import FeatureExtractor
-from tfasr.models.conformer import ConformerCTC
+from tfasr.models.acoustic_model import AcousticModel
 
 _AUDIO = [tf.TensorSpec([None], tf.string, name="audio")]
 _WAVEFORMS = [
@@ -37,7 +38,7 @@ class Recogniser(tf.Module):
 
     def __init__(
         self,
-        model: ConformerCTC,
+        model: AcousticModel,
         extractor: FeatureExtractor,
         pieces: Sequence[str],
         frozen_blocks: Sequence[int],
@@ -47,21 +48,22 @@ class Recogniser(tf.Module):
             freeze_block(model.blocks[block])
         kept = [b for index, b in enumerate(model.blocks) if index not in frozen_blocks]
         # These alone are written to variables/: tracking the model would write all of them.
-        parts = [model.subsampling, *kept, model.head, *([model.final] if model.final else [])]
-        self.weights = [variable for part in parts for variable in part.weights]
+        heads = [model.prediction, model.joint] if model.prediction else [model.head]
+        parts = [model.subsampling, *kept, model.final, *heads]
+        self.weights = [variable for part in parts if part for variable in part.weights]
         # A function of the module would be saved once more beside its signature.
         self.signatures = functools.partial(_signatures, model, extractor, pieces)
 
 
 def _signatures(
-    model: ConformerCTC, extractor: FeatureExtractor, pieces: Sequence[str]
+    model: AcousticModel, extractor: FeatureExtractor, pieces: Sequence[str]
 ) -> Signatures:
     # A function of its own, so that two signatures share one copy of the graph.
     @tf.function(input_signature=_WAVEFORMS, autograph=False)
     def transcribe(waveforms: tf.Tensor, num_samples: tf.Tensor) -> tf.Tensor:
         frames, num_frames = extractor(waveforms, num_samples)
-        logits = model(frames, num_frames)
-        return detokenize(greedy_tokens(logits, model.encoded_frames(num_frames)), pieces)
+        encoded, _ = model.encode(frames, num_frames)
+        return detokenize(first_best(model, encoded, model.encoded_frames(num_frames)), pieces)
 
     @tf.function(input_signature=_AUDIO, autograph=False)
     def serving_default(audio: tf.Tensor) -> dict[str, tf.Tensor]:

@@ -2,7 +2,7 @@
 
 from tfasr.configs.federated import PlanConfig
 from tfasr.configs.model import ModelConfig
-from tfasr.models.conformer import full_ff_units
+from tfasr.models.building import full_ff_units
 from tfasr.study.ranking import Ranking
 
 

@@ -14,7 +14,7 @@ from tfasr.data.clients import batch_spec
 from tfasr.federated.optimizers import client_optimizer, server_optimizer
 from tfasr.federated.submodels import SubModels, Units
 from tfasr.losses.ctc import ctc_loss
-from tfasr.models.conformer import build_model
+from tfasr.models.building import build_model
 
 
 class ClientModel(tff.learning.models.VariableModel):

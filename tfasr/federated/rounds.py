@@ -16,7 +16,7 @@ from tfasr.evaluation.transcription import Validation
 from tfasr.federated.accounting import Account
 from tfasr.federated.folder import keep_rounds
 from tfasr.federated.workers import worker_context
-from tfasr.models.conformer import build_model
+from tfasr.models.building import build_model
 from tfasr.models.layout import Layout, weights_hash
 from tfasr.training.checkpoints import Progress
 from tfasr.training.loop import Report

@@ -8,7 +8,7 @@ import tensorflow as tf
 from tfasr.configs.federated import PlanConfig
 from tfasr.configs.model import ModelConfig
 from tfasr.configs.seeds import counted_seed
-from tfasr.models.conformer import build_model
+from tfasr.models.building import build_model
 from tfasr.models.layout import Entry, Layout, layout_without_weights
 
 Units = Sequence[tuple[int, int]]

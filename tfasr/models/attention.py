@@ -16,19 +16,20 @@ from tfasr.models.scopes import build_in_scope
 OUTPUT_GAIN = 0.01
 
 
-def relative_positions(num_frames: tf.Tensor, dim: int) -> tf.Tensor:
-    """Sinusoids of the distances T - 1, T - 2, ..., -(T - 1), the farthest past first.
+def relative_positions(num_frames: tf.Tensor, dim: int, past: int = 0) -> tf.Tensor:
+    """Sinusoids of the distances P + T - 1, P + T - 2, ..., -(T - 1), the farthest past first.
 
     Args:
         num_frames: T, scalar int32.
         dim: D, even.
+        past: Frames P before the first of the T, attended to alone.
 
     Returns:
-        [2 T - 1, D] float32; sines in the first half, cosines in the second.
+        [P + 2 T - 1, D] float32; sines in the first half, cosines in the second.
 
     Source: Dai et al. (2019), "Transformer-XL", section 3.3 and appendix B.
     """
-    distance = tf.cast(tf.range(num_frames - 1, -num_frames, -1), tf.float32)
+    distance = tf.cast(tf.range(past + num_frames - 1, -num_frames, -1), tf.float32)
     frequency = 10000.0 ** (-np.arange(0, dim, 2, dtype=np.float32) / dim)
     angle = distance[:, None] * frequency
     return tf.concat([tf.sin(angle), tf.cos(angle)], -1)
@@ -38,33 +39,52 @@ def relative_positions(num_frames: tf.Tensor, dim: int) -> tf.Tensor:
 def relative_shift(scores: tf.Tensor) -> tuple[tf.Tensor, Callable[[tf.Tensor], tf.Tensor]]:
     """Turns scores by distance into scores by key: out[..., i, j] = in[..., i, T - 1 - i + j].
 
-    Rows of width 2 T, read from place T - 1 on as rows of width 2 T - 1, start one place
+    Rows of width K + T, read from place T - 1 on as rows of width K + T - 1, start one place
     earlier each. The gradient writes the same rows back: TensorFlow's own, through padding,
     takes ten times as long.
 
     Args:
-        scores: [B, H, T, 2 T - 1], column c for distance T - 1 - c.
+        scores: [B, H, T, K + T - 1] of T queries, column c for distance K - 1 - c; the queries
+            are the last of the K frames that are attended to.
 
     Returns:
-        [B, H, T, T].
+        [B, H, T, K].
 
     Source: Dai et al. (2019), "Transformer-XL", appendix B.
     """
-    batch, heads, frames, _ = tf.unstack(tf.shape(scores))
+    batch, heads, frames, width = tf.unstack(tf.shape(scores))
 
     def zeros(*shape: tf.Tensor) -> tf.Tensor:
         return tf.zeros([batch, heads, *shape], scores.dtype)
 
     def gradient(upstream: tf.Tensor) -> tf.Tensor:
-        skewed = tf.concat([upstream, zeros(frames, frames - 1)], -1)  # [B, H, T, 2 T - 1]
-        flat = tf.reshape(skewed, [batch, heads, frames * (2 * frames - 1)])
+        skewed = tf.concat([upstream, zeros(frames, frames - 1)], -1)  # [B, H, T, K + T - 1]
+        flat = tf.reshape(skewed, [batch, heads, frames * width])
         flat = tf.concat([zeros(frames - 1), flat, zeros(1)], -1)
-        return tf.reshape(flat, [batch, heads, frames, 2 * frames])[..., :-1]
+        return tf.reshape(flat, [batch, heads, frames, width + 1])[..., :-1]
 
-    wide = tf.concat([scores, zeros(frames, 1)], -1)  # [B, H, T, 2 T]
-    flat = tf.reshape(wide, [batch, heads, 2 * frames * frames])[..., frames - 1 : -1]
-    skewed = tf.reshape(flat, [batch, heads, frames, 2 * frames - 1])
-    return skewed[..., :frames], gradient
+    wide = tf.concat([scores, zeros(frames, 1)], -1)  # [B, H, T, K + T]
+    flat = tf.reshape(wide, [batch, heads, frames * (width + 1)])[..., frames - 1 : -1]
+    skewed = tf.reshape(flat, [batch, heads, frames, width])
+    return skewed[..., : width - frames + 1], gradient
+
+
+def chunk_mask(num_frames: tf.Tensor, chunk: tf.Tensor, left_context: int) -> tf.Tensor:
+    """Says which frames a frame may see: those of its chunk, and so many before it.
+
+    Args:
+        num_frames: T, scalar int32.
+        chunk: Frames of a chunk, scalar int32; 0 for one chunk of all frames.
+        left_context: Frames before a chunk that its frames see.
+
+    Returns:
+        [T, T] bool, queries by keys.
+    """
+    frame = tf.range(num_frames)
+    chunk = tf.maximum(tf.where(tf.equal(chunk, 0), num_frames, chunk), 1)
+    start = frame // chunk * chunk
+    key, start = frame[None], start[:, None]
+    return (key >= start - left_context) & (key < start + chunk)
 
 
 @keras.saving.register_keras_serializable(package="tfasr")
@@ -115,26 +135,55 @@ class RelativeAttention(keras.layers.Layer):
     def call(
         self, x: tf.Tensor, mask: tf.Tensor | None = None, seed: tf.Tensor | None = None
     ) -> tf.Tensor:
+        return self._attended(x, mask, seed)
+
+    def _attended(
+        self,
+        x: tf.Tensor,
+        mask: tf.Tensor | None,
+        seed: tf.Tensor | None,
+        attention_mask: tf.Tensor | None = None,
+    ) -> tf.Tensor:
         seeds = split_seed(seed)
         y = self.norm(x)
-        weights = dropout(self._weights(y, frames_or_all(mask, x)), self.dropout, next(seeds))
+        weights = self._weights(y, frames_or_all(mask, x), attention_mask)
+        weights = dropout(weights, self.dropout, next(seeds))
         mixed = tf.matmul(weights, self._heads(self.value_dense(y)))  # [B, H, T, D/H]
-        joined = tf.reshape(tf.transpose(mixed, [0, 2, 1, 3]), tf.shape(x))
-        return dropout(self.output_dense(joined), self.dropout, next(seeds))
+        return dropout(self._joined(mixed), self.dropout, next(seeds))
 
-    def _weights(self, x: tf.Tensor, mask: tf.Tensor) -> tf.Tensor:
+    def _weights(
+        self, x: tf.Tensor, mask: tf.Tensor, attention_mask: tf.Tensor | None = None
+    ) -> tf.Tensor:
+        visible = mask[:, None, None]  # [B, 1, 1, T]
+        if attention_mask is not None:
+            visible = visible & attention_mask  # [B, 1, T, T]
         query, key = self._heads(self.query_dense(x)), self._heads(self.key_dense(x))
-        scale = query.shape[-1] ** -0.5
-        sinusoids = relative_positions(tf.shape(x)[1], x.shape[-1])
-        position = self._heads(self.position_dense(tf.cast(sinusoids, x.dtype))[None])
-        content_bias = tf.cast(self.content_bias, x.dtype)[:, None] * scale
-        position_bias = tf.cast(self.position_bias, x.dtype)[:, None] * scale
-        query = query * scale  # [B, H, T, D/H]
-        by_content = tf.matmul(query + content_bias, key, transpose_b=True)  # [B, H, T, T]
+        return self._weighed(query, key, visible)
+
+    def _weighed(
+        self, query: tf.Tensor, key: tf.Tensor, visible: tf.Tensor, past: int = 0
+    ) -> tf.Tensor:
+        """Weighs keys [B, H, P + T, D/H] for queries [B, H, T, D/H], where these see them."""
+        size = query.shape[-1]
+        sinusoids = relative_positions(tf.shape(query)[2], self.num_heads * size, past)
+        position = self._heads(self.position_dense(tf.cast(sinusoids, query.dtype))[None])
+        scale = size**-0.5
+        content_bias = tf.cast(self.content_bias, query.dtype)[:, None] * scale
+        position_bias = tf.cast(self.position_bias, query.dtype)[:, None] * scale
+        query = query * scale
+        by_content = tf.matmul(query + content_bias, key, transpose_b=True)  # [B, H, T, P + T]
         by_distance = tf.matmul(query + position_bias, position, transpose_b=True)
         scores = tf.cast(by_content + relative_shift(by_distance), tf.float32)
-        scores = tf.where(mask[:, None, None], scores, scores.dtype.min)
-        return tf.cast(tf.nn.softmax(scores), x.dtype)  # [B, H, T, T]
+        scores = tf.where(visible, scores, scores.dtype.min)
+        return tf.cast(tf.nn.softmax(scores), query.dtype)
+
+    def _joined(self, mixed: tf.Tensor) -> tf.Tensor:
+        """Turns [B, H, T, D/H] into the module's output [B, T, D]."""
+        frames = tf.transpose(mixed, [0, 2, 1, 3])
+        width = frames.shape[2] * frames.shape[3]
+        return self.output_dense(
+            tf.reshape(frames, [tf.shape(frames)[0], tf.shape(frames)[1], width])
+        )
 
     def _heads(self, x: tf.Tensor) -> tf.Tensor:
         size = x.shape[-1] // self.num_heads
@@ -143,3 +192,67 @@ class RelativeAttention(keras.layers.Layer):
 
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "num_heads": self.num_heads, "dropout": self.dropout}
+
+
+@keras.saving.register_keras_serializable(package="tfasr")
+class ChunkedAttention(RelativeAttention):
+    """Relative attention that may be kept from seeing some frames, or taken chunk by chunk.
+
+    Its weights are those of `RelativeAttention`.
+
+    Args:
+        num_heads: Heads H; divides D.
+        dropout: Rate on the attention weights and on the output, in [0, 1).
+
+    Call:
+        x: [B, T, D] float.
+        mask: [B, T] bool, True on real frames; None means all are real.
+        seed: [2] int32 for dropout; None turns it off.
+        attention_mask: [T, T] bool, True where a query (row) sees a key; None means that all
+            see all.
+        returns: [B, T, D]; padded frames attend, but nobody attends to them.
+
+    Raises:
+        ValueError: `num_heads` does not divide D.
+    """
+
+    def call(
+        self,
+        x: tf.Tensor,
+        mask: tf.Tensor | None = None,
+        seed: tf.Tensor | None = None,
+        attention_mask: tf.Tensor | None = None,
+    ) -> tf.Tensor:
+        return self._attended(x, mask, seed, attention_mask)
+
+    def start(self, batch: tf.Tensor, past: int) -> dict[str, tf.Tensor]:
+        """Returns the state before a stream: `past` frames that nobody sees yet."""
+        heads, size = self.content_bias.shape
+        nothing = tf.zeros([batch, heads, past, size])
+        return {"keys": nothing, "values": nothing}
+
+    def step(
+        self, x: tf.Tensor, mask: tf.Tensor, heard: tf.Tensor, state: dict[str, tf.Tensor]
+    ) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
+        """Attends to a chunk and to the frames before it that the state keeps.
+
+        Args:
+            x: [B, T, D] float, T static.
+            mask: [B, T] bool, True on real frames.
+            heard: [B] float32, frames before the chunk.
+            state: "keys" and "values" [B, H, P, D/H] of the last P frames.
+
+        Returns:
+            [B, T, D], and the state after the chunk.
+        """
+        y = self.norm(x)
+        chunk, past = y.shape[1], state["keys"].shape[2]
+        key, value = (
+            tf.concat([tf.cast(state[name], x.dtype), self._heads(dense(y))], 2)
+            for name, dense in (("keys", self.key_dense), ("values", self.value_dense))
+        )  # [B, H, P + T, D/H]
+        seen = heard[:, None] >= tf.range(past, 0, -1, tf.float32)  # [B, P]
+        visible = tf.concat([seen, mask], 1)[:, None, None]
+        weights = self._weighed(self._heads(self.query_dense(y)), key, visible, past)
+        after = {"keys": key[:, :, chunk:], "values": value[:, :, chunk:]}
+        return self._joined(tf.matmul(weights, value)), after

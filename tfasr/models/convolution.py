@@ -5,9 +5,18 @@ from typing import Any, Literal
 import keras
 import tensorflow as tf
 
+from tfasr.configs.model import Norm
 from tfasr.models.dropout import dropout
-from tfasr.models.normalization import MaskedBatchNorm, MaskedGroupNorm, frames_or_all
+from tfasr.models.normalization import (
+    CumulativeGroupNorm,
+    FrameNorm,
+    MaskedBatchNorm,
+    MaskedGroupNorm,
+    frames_or_all,
+)
 from tfasr.models.scopes import build_in_scope
+
+Padding = Literal["same", "causal"]
 
 
 @keras.saving.register_keras_serializable(package="tfasr")
@@ -15,18 +24,27 @@ class DepthwiseConv(keras.layers.Layer):
     """Depthwise convolution over frames, same length.
 
     Args:
-        kernel_size: In frames; an even one looks one frame farther ahead than back.
+        kernel_size: In frames; with "same" an even one looks one frame farther ahead than back.
         use_bias: Whether a bias is added to each channel.
+        padding: "same" looks ahead and back, "causal" back alone.
 
     Call:
         x: [B, T, C] float, zero on padded frames.
         returns: [B, T, C].
+
+    Raises:
+        ValueError: `padding` is neither "same" nor "causal".
     """
 
-    def __init__(self, kernel_size: int, use_bias: bool = False, **kwargs: Any) -> None:
+    def __init__(
+        self, kernel_size: int, use_bias: bool = False, padding: Padding = "same", **kwargs: Any
+    ) -> None:
         super().__init__(**kwargs)
+        if padding not in ("same", "causal"):
+            raise ValueError(f"padding must be same or causal; got padding={padding!r}")
         self.kernel_size = kernel_size
         self.use_bias = use_bias
+        self.padding = padding
 
     def build(self, input_shape: tf.TensorShape) -> None:
         # Keras would count the channels into both fans of a [K, C, 1] kernel.
@@ -40,14 +58,38 @@ class DepthwiseConv(keras.layers.Layer):
         super().build(input_shape)
 
     def call(self, x: tf.Tensor) -> tf.Tensor:
+        if self.padding == "same":
+            return self._convolved(x, "SAME")
+        return self._convolved(tf.pad(x, [[0, 0], [self.kernel_size - 1, 0], [0, 0]]), "VALID")
+
+    def start(self, batch: tf.Tensor) -> dict[str, tf.Tensor]:
+        """Returns the state before a stream."""
+        return {"inputs": tf.zeros([batch, self.kernel_size - 1, self.kernel.shape[-1]])}
+
+    def step(
+        self, x: tf.Tensor, state: dict[str, tf.Tensor]
+    ) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
+        """Convolves a chunk [B, T, C], T static, whose past the state keeps.
+
+        Returns:
+            [B, T, C], and the state after the chunk: "inputs" [B, K - 1, C].
+        """
+        whole = tf.concat([tf.cast(state["inputs"], x.dtype), x], 1)
+        return self._convolved(whole, "VALID"), {"inputs": whole[:, x.shape[1] :]}
+
+    def _convolved(self, x: tf.Tensor, border: str) -> tf.Tensor:
         kernel = tf.cast(self.kernel, x.dtype)[:, None, :, None]  # [K, 1, C, 1]
-        y = tf.nn.depthwise_conv2d(x[:, :, None], kernel, [1, 1, 1, 1], "SAME")
+        y = tf.nn.depthwise_conv2d(x[:, :, None], kernel, [1, 1, 1, 1], border)
         y = tf.squeeze(y, 2)
         return y + tf.cast(self.bias, y.dtype) if self.use_bias else y
 
     def get_config(self) -> dict[str, Any]:
-        sizes = {"kernel_size": self.kernel_size, "use_bias": self.use_bias}
-        return {**super().get_config(), **sizes}
+        return {
+            **super().get_config(),
+            "kernel_size": self.kernel_size,
+            "use_bias": self.use_bias,
+            "padding": self.padding,
+        }
 
 
 @keras.saving.register_keras_serializable(package="tfasr")
@@ -60,6 +102,7 @@ class ConvolutionModule(keras.layers.Layer):
         norm_groups: Channel groups of a group normalisation; divides D.
         dropout: Rate on the output, in [0, 1).
         use_bias: Whether the depthwise convolution has a bias.
+        padding: Of the depthwise convolution.
 
     Call:
         x: [B, T, D] float.
@@ -69,7 +112,7 @@ class ConvolutionModule(keras.layers.Layer):
         returns: [B, T, D].
 
     Raises:
-        ValueError: `norm` is neither "group" nor "batch".
+        ValueError: `norm` or `padding` is unknown.
 
     Source: Gulati et al. (2020), section 2.2 and figure 2.
     """
@@ -77,21 +120,23 @@ class ConvolutionModule(keras.layers.Layer):
     def __init__(
         self,
         kernel_size: int,
-        norm: Literal["group", "batch"] = "group",
+        norm: Norm = "group",
         norm_groups: int = 16,
         dropout: float = 0.0,
         use_bias: bool = False,
+        padding: Padding = "same",
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
         self.kernel_size = kernel_size
         self.use_bias = use_bias
+        self.padding = padding
         self.norm_kind = norm
         self.norm_groups = norm_groups
         self.dropout = dropout
         self.supports_masking = True
         self.norm = keras.layers.LayerNormalization(epsilon=1e-5, name="norm")
-        self.depthwise = DepthwiseConv(kernel_size, use_bias, name="depthwise")
+        self.depthwise = DepthwiseConv(kernel_size, use_bias, padding, name="depthwise")
         self.depthwise_norm = self._make_norm(norm)
 
     def _make_norm(self, norm: str) -> Any:
@@ -100,7 +145,11 @@ class ConvolutionModule(keras.layers.Layer):
                 return MaskedGroupNorm(self.norm_groups, name="depthwise_norm")
             case "batch":
                 return MaskedBatchNorm(name="depthwise_norm")
-        raise ValueError(f'norm must be "group" or "batch"; got norm={norm!r}')
+            case "layer":
+                return FrameNorm(name="depthwise_norm")
+            case "cumulative_group":
+                return CumulativeGroupNorm(self.norm_groups, name="depthwise_norm")
+        raise ValueError(f"norm must be group, batch, layer or cumulative_group; got norm={norm!r}")
 
     def build(self, input_shape: tf.TensorShape) -> None:
         dim = input_shape[-1]
@@ -120,13 +169,44 @@ class ConvolutionModule(keras.layers.Layer):
         self, x: tf.Tensor, mask: tf.Tensor | None = None, seed: tf.Tensor | None = None
     ) -> tf.Tensor:
         mask = frames_or_all(mask, x)
+        y = self.depthwise(self._gated(x, mask))
+        y = tf.nn.silu(self._normalised(y, mask, training=seed is not None))
+        return dropout(self.pointwise_out(y), self.dropout, seed)
+
+    def start(self, batch: tf.Tensor) -> dict[str, tf.Tensor]:
+        """Returns the state before a stream."""
+        if self.norm_kind == "layer":
+            return self.depthwise.start(batch)
+        return {**self.depthwise.start(batch), **self.depthwise_norm.start(batch)}
+
+    def step(
+        self, x: tf.Tensor, mask: tf.Tensor, heard: tf.Tensor, state: dict[str, tf.Tensor]
+    ) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
+        """Takes a chunk of a stream; needs a causal convolution and a norm of the past.
+
+        Args:
+            x: [B, T, D] float, T static.
+            mask: [B, T] bool, True on real frames.
+            heard: [B] float32, frames before the chunk.
+            state: Of the depthwise convolution and the norm after it.
+
+        Returns:
+            [B, T, D], and the state after the chunk.
+        """
+        y, after = self.depthwise.step(self._gated(x, mask), state)
+        if self.norm_kind == "layer":
+            y = self.depthwise_norm(y)
+        else:
+            y, statistics = self.depthwise_norm.step(y, mask, heard, state)
+            after |= statistics
+        return self.pointwise_out(tf.nn.silu(y)), after
+
+    def _gated(self, x: tf.Tensor, mask: tf.Tensor) -> tf.Tensor:
         value, gate = tf.split(self.pointwise_in(self.norm(x)), 2, -1)
         y = value * tf.sigmoid(gate)
         # The biases before the GLU make padded frames non-zero: they are masked only here,
         # where their neighbours would see them.
-        y = self.depthwise(tf.where(mask[:, :, None], y, tf.zeros([], y.dtype)))
-        y = tf.nn.silu(self._normalised(y, mask, training=seed is not None))
-        return dropout(self.pointwise_out(y), self.dropout, seed)
+        return tf.where(mask[:, :, None], y, tf.zeros([], y.dtype))
 
     def _normalised(self, x: tf.Tensor, mask: tf.Tensor, training: bool) -> tf.Tensor:
         if self.norm_kind == "batch":
@@ -141,4 +221,5 @@ class ConvolutionModule(keras.layers.Layer):
             "norm_groups": self.norm_groups,
             "dropout": self.dropout,
             "use_bias": self.use_bias,
+            "padding": self.padding,
         }

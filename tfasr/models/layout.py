@@ -9,7 +9,8 @@ from math import prod
 import tensorflow as tf
 
 from tfasr.configs.model import ModelConfig
-from tfasr.models.conformer import ConformerCTC, build_model
+from tfasr.models.acoustic_model import AcousticModel
+from tfasr.models.building import build_model
 
 _NAME = re.compile(r"(?:block_(?P<block>\d+)/)?(?P<module>\w+)/(?P<role>[\w/]+):0")
 
@@ -68,7 +69,7 @@ class Layout:
         ValueError: A variable's name fits no place.
     """
 
-    def __init__(self, model: ConformerCTC) -> None:
+    def __init__(self, model: AcousticModel) -> None:
         places = [_entry(variable) for variable in model.variables]
         gains = model.gains
         self.entries = [replace(entry, gain=gains.get(entry.name, 1.0)) for entry in places]

@@ -85,6 +85,36 @@ class ConvSubsampling(keras.layers.Layer):
             mask = frames_or_all(mask, x)
             y = self.conv_1(_bordered(x[..., None], mask))  # [B, T/2, F/2, D]
             y = self.conv_2(_bordered(y, mask[:, ::2]))  # [B, T/4, F/4, D]
+        return self._projected(y)
+
+    def start(self, batch: tf.Tensor, num_mels: int) -> dict[str, tf.Tensor]:
+        """Returns the state before a stream of `num_mels` mel bins: the border's zeros."""
+        return {
+            "features": tf.zeros([batch, 1, num_mels]),
+            "halved": tf.zeros([batch, 1, (num_mels + 1) // 2, self.dim]),
+        }
+
+    def step(
+        self, x: tf.Tensor, mask: tf.Tensor, state: dict[str, tf.Tensor]
+    ) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
+        """Takes a chunk of a stream; needs a border.
+
+        Frame i is made of frames 4 i - 3 to 4 i + 3, none beyond its own four.
+
+        Args:
+            x: [B, T, F] float features, T a multiple of four.
+            mask: [B, T] bool, True on real frames.
+            state: "features" [B, 1, F], the last frame, and "halved" [B, 1, F/2, D], that of
+                the first convolution.
+
+        Returns:
+            [B, T/4, D], and the state after the chunk.
+        """
+        y, features = _continued(x[..., None], mask, state["features"][..., None])
+        y, halved = _continued(self.conv_1(y), mask[:, ::2], state["halved"])
+        return self._projected(self.conv_2(y)), {"features": features[..., 0], "halved": halved}
+
+    def _projected(self, y: tf.Tensor) -> tf.Tensor:
         batch, frames = tf.shape(y)[0], tf.shape(y)[1]
         return self.project(tf.reshape(y, [batch, frames, y.shape[2] * self.dim]))
 
@@ -95,6 +125,13 @@ class ConvSubsampling(keras.layers.Layer):
 def _bordered(x: tf.Tensor, mask: tf.Tensor) -> tf.Tensor:
     real = tf.where(mask[:, :, None, None], x, tf.zeros([], x.dtype))
     return tf.pad(real, [[0, 0], [1, 1], [1, 1], [0, 0]])
+
+
+def _continued(x: tf.Tensor, mask: tf.Tensor, last: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    """Borders a chunk [B, T, F, C] with the last frame before it; also returns its own last."""
+    real = tf.where(mask[:, :, None, None], x, tf.zeros([], x.dtype))
+    whole = tf.concat([tf.cast(last, x.dtype), real], 1)
+    return tf.pad(whole, [[0, 0], [0, 0], [1, 1], [0, 0]]), whole[:, -1:]
 
 
 def _at_least_seven(x: tf.Tensor) -> tf.Tensor:

@@ -2,14 +2,16 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from tfasr.decoding.greedy import detokenize, greedy_tokens
+from tfasr.decoding.first_best import first_best
+from tfasr.decoding.greedy import detokenize
 from tfasr.evaluation.error_rates import count_word_errors
-from tfasr.models.conformer import ConformerCTC
+from tfasr.models.acoustic_model import AcousticModel
 from tfasr.models.initialization import initialize
 from tfasr.models.layout import Layout
 
@@ -46,7 +48,7 @@ class ResetStudy:
 
     def __init__(
         self,
-        model: ConformerCTC,
+        model: AcousticModel,
         pieces: Sequence[str],
         run_seed: int,
         batches: Iterable[dict[str, tf.Tensor]],
@@ -58,17 +60,16 @@ class ResetStudy:
         encoding = tf.TensorSpec([None, None, dim], tf.float32)
         mask = tf.TensorSpec([None, None], tf.bool)
         self._blocks = [
-            tf.function(
-                lambda x, mask, block=block: (block(x, mask=mask), block.compute_mask(x, mask)),
-                autograph=False,
-            ).get_concrete_function(encoding, mask)
-            for block in model.blocks
+            tf.function(partial(_run, model, index), autograph=False).get_concrete_function(
+                encoding, mask
+            )
+            for index in range(len(model.blocks))
         ]
 
         @tf.function(input_signature=[encoding, mask], autograph=False)
         def texts(x: tf.Tensor, mask: tf.Tensor) -> tf.Tensor:
             frames = tf.reduce_sum(tf.cast(mask, tf.int32), 1)
-            return detokenize(greedy_tokens(model.logits(x, mask), frames), pieces)
+            return detokenize(first_best(model, model.conclude(x, mask), frames), pieces)
 
         self._texts = texts
         self._batches = [self._first(batch) for batch in batches]
@@ -127,6 +128,15 @@ class ResetStudy:
             texts = [text.decode() for text in self._texts(x, mask).numpy()]
             errors.append(count_word_errors(batch.references, texts).errors)
         return np.concatenate(errors)
+
+
+def _run(
+    model: AcousticModel, index: int, x: tf.Tensor, mask: tf.Tensor
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """Runs one block: what it gives, and its mask."""
+    block = model.blocks[index]
+    y = block(x, mask=mask, **model.visible(index, tf.shape(x)[1]))
+    return y, block.compute_mask(x, mask)
 
 
 @dataclass(frozen=True)

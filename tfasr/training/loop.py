@@ -41,6 +41,10 @@ class _Window:
 class Trainer:
     """Trains a run from wherever it stands.
 
+    Without a moving average (`optimizer.average` 0) there is no second model: what is trained is
+    validated and saved. Where it computes in bfloat16 a float32 copy stays, so that what is
+    validated is what the run's users will compute.
+
     Args:
         run: The run's folder.
         pipeline: Its batches.
@@ -59,7 +63,9 @@ class Trainer:
         self.optimizer = make_optimizer(self.config.optimizer)
         self.optimizer.build(self.model.trainable_variables)
         # What is validated and saved as the run's model: the average of what is trained.
-        self.average = run.initial_model(precision="float32")
+        self.average = self.model
+        if config.optimizer.average or config.precision != "float32":
+            self.average = run.initial_model(precision="float32")
         self.state = tf.train.Checkpoint(
             model=self.average,
             training=tf.train.Checkpoint(model=self.model, optimizer=self.optimizer),

@@ -10,11 +10,12 @@ import tensorflow as tf
 from tfasr.artifacts.files import atomic_path, read_json, sha256_of, write_json, write_text
 from tfasr.configs.features import FbankConfig
 from tfasr.configs.loading import from_mapping, read_yaml, to_mapping, to_yaml
-from tfasr.configs.model import ModelConfig
+from tfasr.configs.model import EncoderConfig, ModelConfig
 from tfasr.configs.training import AveragingConfig, Precision, TrainConfig
 from tfasr.data.prepared import PreparedData
 from tfasr.features.extractor import FeatureExtractor, FeatureStatistics
-from tfasr.models.conformer import ConformerCTC, build_model
+from tfasr.models.acoustic_model import AcousticModel
+from tfasr.models.building import build_model
 from tfasr.models.initialization import initialize
 from tfasr.models.layout import Layout
 from tfasr.text.tokenizer import Tokenizer
@@ -135,29 +136,42 @@ class Run:
         path = self.folder / "origin.json"
         return str(read_json(path)["model_hash"]) if path.is_file() else ""
 
-    def initial_model(self, precision: Precision = "float32") -> ConformerCTC:
+    def initial_model(self, precision: Precision = "float32") -> AcousticModel:
         """Builds the model with the weights of step 0, rebuilt from the seed."""
         model = build_model(self.model_config, precision=precision)
         initialize(Layout(model), self.config.seed)
         return model
 
-    def trained_model(self, step: int = 0) -> ConformerCTC:
+    def trained_model(self, step: int = 0, chunk: int | None = None) -> AcousticModel:
         """Builds the model with the weights of a checkpoint.
 
         Args:
             step: Its step; 0 means the average of several, where training has made one, or
                 else the one with the lowest validation error rate.
+            chunk: Frames that a streaming model is to hear together, 0 for whole utterances;
+                None for the first of those that it was trained with.
 
         Raises:
-            ValueError: There is no such checkpoint.
+            ValueError: There is no such checkpoint, or the model can't hear such chunks.
         """
-        model = build_model(self.model_config)
+        config = self.model_config
+        if chunk is not None:
+            config = replace(config, encoder=self._with_chunk(config.encoder, chunk))
+        model = build_model(config)
         checkpoint, checkpoints = tf.train.Checkpoint(model=model), self.checkpoints
         if not step and checkpoints.average.is_dir():
             checkpoints.restore_average(checkpoint)
         else:
             checkpoints.restore(checkpoint, step or checkpoints.best_step())
         return model
+
+    def _with_chunk(self, encoder: EncoderConfig, chunk: int) -> EncoderConfig:
+        if not encoder.streaming.chunks:
+            raise ValueError(
+                f"{self.folder}: a chunk needs a model that streams, and this one hears whole "
+                f"utterances; got chunk={chunk}"
+            )
+        return replace(encoder, streaming=replace(encoder.streaming, chunks=(chunk,)))
 
     def average_checkpoints(self) -> list[int]:
         """Averages checkpoints as the configuration says, and makes that the run's model.

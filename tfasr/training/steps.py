@@ -10,7 +10,7 @@ import tensorflow as tf
 from tfasr.configs.training import TrainConfig
 from tfasr.data.batches import MODEL_INPUTS
 from tfasr.losses.objective import model_losses
-from tfasr.models.conformer import ConformerCTC
+from tfasr.models.acoustic_model import AcousticModel
 from tfasr.training.optimizer import update_average
 
 Batch = dict[str, tf.Tensor]
@@ -43,8 +43,8 @@ class Steps:
 
     def __init__(
         self,
-        model: ConformerCTC,
-        average: ConformerCTC,
+        model: AcousticModel,
+        average: AcousticModel,
         optimizer: keras.optimizers.Optimizer,
         config: TrainConfig,
     ) -> None:
@@ -89,10 +89,10 @@ class Steps:
         @tf.function(input_signature=[signature, tf.TensorSpec([2], tf.int32)], autograph=False)
         def step(batch: Batch, seed: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
             with tf.GradientTape() as tape:
-                losses, short, _ = model_losses(self.model, batch, self.config.objective, seed)
-                loss = tf.reduce_mean(losses)
+                cost = model_losses(self.model, batch, self.config.objective, seed)
+                loss = tf.reduce_mean(cost.losses)
             norm = use(tape.gradient(loss, self.variables))
-            return loss, tf.reduce_sum(tf.cast(short, tf.int32)), norm
+            return loss, tf.reduce_sum(tf.cast(cost.short, tf.int32)), norm
 
         return step  # type: ignore[no-any-return]
 

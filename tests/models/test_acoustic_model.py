@@ -13,11 +13,12 @@ from tfasr.configs.model import (
     DecoderConfig,
     EncoderConfig,
     ModelConfig,
+    StreamingConfig,
     TransformerConfig,
 )
-from tfasr.models.conformer import ConformerCTC, build_model, full_ff_units
+from tfasr.models.acoustic_model import AcousticModel
+from tfasr.models.building import build_model
 from tfasr.models.layout import Layout, weights_hash
-from tfasr.models.residual import deep_norm_factors
 from tfasr.models.subsampling import ConvSubsampling
 
 CONFIG = ModelConfig(
@@ -40,6 +41,16 @@ DEEP = replace(
     ),
     decoder=DecoderConfig(num_blocks_left=2, num_blocks_right=1, num_heads=2, ff_units=3),
     num_mels=7,
+)
+STREAMING = replace(
+    CONFIG,
+    encoder=replace(
+        CONFIG.encoder,
+        conv_norm="cumulative_group",
+        order="convolution_first",
+        stack_at=1,
+        streaming=StreamingConfig(chunks=(4, 0, 2), left_context=4),
+    ),
 )
 TRANSFORMER = ModelConfig(
     family="transformer",
@@ -65,7 +76,7 @@ CITRINET = ModelConfig(
 
 
 def test_logits_without_blocks_by_hand():
-    model = ConformerCTC(ConvSubsampling(1, name="subsampling"), [], vocabulary=2)
+    model = AcousticModel(ConvSubsampling(1, name="subsampling"), [], vocabulary=2)
     model.build(tf.TensorShape([None, None, 4]))
     for conv in (model.subsampling.conv_1, model.subsampling.conv_2):
         conv.kernel.assign(tf.ones_like(conv.kernel))
@@ -117,40 +128,7 @@ def test_without_a_seed_nothing_is_dropped(noise):
     np.testing.assert_array_equal(model(features, frames), model(features, frames))
 
 
-def test_nothing_is_dropped_by_default():
-    assert full_ff_units(CONFIG) == [(16, 16), (16, 16)]
-    model = build_model(CONFIG)
-    assert [block.settings["ff_units"] for block in model.blocks] == [(16, 16), (16, 16)]
-
-
-def test_a_client_s_model_has_the_units_it_is_given():
-    model = build_model(CONFIG, [(3, 4), (5, 6)])
-    units = [
-        module.up.kernel.shape[1]
-        for block in model.blocks
-        for module in (block.feed_forward_1, block.feed_forward_2)
-    ]
-    assert units == [3, 4, 5, 6]
-
-
-def test_units_that_do_not_name_every_block_are_named():
-    with pytest.raises(ValueError, match="must name every block; got 1 pairs for num_blocks=2"):
-        build_model(CONFIG, [(3, 4)])
-
-
-def test_units_that_do_not_name_every_module_are_named():
-    with pytest.raises(ValueError, match=r"must name 1 modules of a block; got \(3, 4\)"):
-        build_model(TRANSFORMER, [(3,), (3, 4)])
-
-
-def test_a_transformer_s_blocks_have_one_number_of_units_and_a_citrinet_s_none():
-    assert full_ff_units(TRANSFORMER) == [(12,), (12,)]
-    assert full_ff_units(CITRINET) == [()] * 4
-    blocks = build_model(TRANSFORMER, [(3,), (4,)]).blocks
-    assert [block.feed_forward.up.kernel.shape for block in blocks] == [(8, 3), (8, 4)]
-
-
-@pytest.mark.parametrize("config", [CONFIG, DEEP, TRANSFORMER, CITRINET])
+@pytest.mark.parametrize("config", [CONFIG, DEEP, TRANSFORMER, CITRINET, STREAMING])
 def test_encoded_frames_are_those_that_the_mask_counts(noise, config):
     num_frames = tf.constant([0, 6, 9, 16, 33])
     model = build_model(config)
@@ -166,9 +144,11 @@ def test_encoded_frames_of_each_family_by_hand():
     assert by_family[0].numpy().tolist() == [0, 1, 2, 2, 3, 4, 5]
     assert by_family[1].numpy().tolist() == [0, 0, 1, 1, 1, 3, 3]
     assert by_family[2].numpy().tolist() == [0, 1, 1, 1, 2, 2, 3]
+    stacked = build_model(STREAMING).encoded_frames(frames)
+    assert stacked.numpy().tolist() == [0, 1, 1, 1, 2, 2, 3]
 
 
-@pytest.mark.parametrize("config", [DEEP, TRANSFORMER, CITRINET])
+@pytest.mark.parametrize("config", [DEEP, TRANSFORMER, CITRINET, STREAMING])
 def test_padding_changes_no_real_logits(noise, with_noise_weights, config):
     model = with_noise_weights(build_model(config), (None, None, config.num_mels))
     x, length = noise(2, 23, config.num_mels), 15
@@ -187,13 +167,15 @@ def test_logits_follow_from_what_the_last_block_gives(noise, config):
     for block in model.blocks:
         x = block(x, mask=mask)
         mask = block.compute_mask(x, mask)
-    np.testing.assert_allclose(model.logits(x, mask), model(features, num_frames), atol=1e-6)
+    np.testing.assert_allclose(
+        model.head(model.conclude(x, mask)), model(features, num_frames), atol=1e-6
+    )
 
 
-@pytest.mark.parametrize("config", [DEEP, TRANSFORMER, CITRINET])
+@pytest.mark.parametrize("config", [DEEP, TRANSFORMER, CITRINET, STREAMING])
 def test_a_model_comes_back_from_its_configuration(noise, config):
     model = build_model(config)
-    again = ConformerCTC.from_config(model.get_config())
+    again = AcousticModel.from_config(model.get_config())
     again.build(tf.TensorShape([None, None, config.num_mels]))
     again.set_weights(model.get_weights())
     features, num_frames = tf.constant(noise(2, 20, config.num_mels)), tf.constant([12, 20])
@@ -210,17 +192,6 @@ def test_a_decoder_reads_the_encoding(noise, family):
     assert left.shape == right.shape == (2, 4, 6)
 
 
-def test_by_default_there_is_no_decoder():
-    assert build_model(CONFIG).decoder is None
-
-
-@pytest.mark.parametrize("alpha_of", ["paper", "release"])
-def test_deep_norm_counts_the_blocks_of_encoder_and_decoder(alpha_of):
-    config = replace(DEEP, encoder=replace(DEEP.encoder, alpha_of=alpha_of))
-    settings = build_model(config).blocks[0].settings
-    assert (settings["alpha"], settings["beta"]) == deep_norm_factors(2, 2, alpha_of)
-
-
 def losses_and_gradients(model, features, num_frames, seed):
     with tf.GradientTape() as tape:
         loss = tf.reduce_sum(tf.square(model(features, num_frames, seed=seed)))
@@ -233,6 +204,7 @@ def losses_and_gradients(model, features, num_frames, seed):
         (CONFIG, "float32", False),
         (replace(DEEP, encoder=replace(DEEP.encoder, num_blocks=1)), "float32", True),
         (DEEP, "mixed_bfloat16", False),
+        (STREAMING, "float32", False),
     ],
 )
 def test_recomputed_blocks_have_the_gradients_of_kept_ones(noise, config, precision, in_graph):
@@ -264,11 +236,104 @@ def test_recomputing_leaves_inference_and_the_layout_as_they_are(noise):
     np.testing.assert_array_equal(one, other)
 
 
+def encoding_of(model, features, lengths, chunk=None, seed=None):
+    return model.encode(tf.constant(features), tf.constant(lengths), seed, chunk)[0].numpy()
+
+
+def frames_heard(model, noise, encoded, chunk):
+    """Which frames of features a frame of the encoding hears, of 64."""
+    features = tf.constant(noise(1, 64, 6))
+    with tf.GradientTape() as tape:
+        tape.watch(features)
+        out = model.encode(features, tf.constant([64]), chunk=chunk)[0][:, encoded]
+    return np.flatnonzero(np.any(tape.gradient(out, features)[0], -1))
+
+
+@pytest.mark.parametrize(
+    ("chunk", "encoded", "last"), [(2, 0, 7), (2, 3, 31), (4, 3, 31), (0, 3, 63)]
+)
+def test_a_frame_hears_nothing_behind_its_chunk(noise, with_noise_weights, chunk, encoded, last):
+    # A chunk of two is eight frames of features, and one of the encoding.
+    model = with_noise_weights(build_model(STREAMING), (None, None, 6))
+    assert frames_heard(model, noise, encoded, chunk).max() == last
+
+
+def test_a_frame_sees_as_far_back_as_the_context_of_each_block(noise, with_noise_weights):
+    streaming = StreamingConfig(chunks=(2,), left_context=2)
+    encoder = replace(STREAMING.encoder, conv_norm="layer", conv_kernel=1, streaming=streaming)
+    model = build_model(replace(STREAMING, encoder=encoder))
+    model = with_noise_weights(model, (None, None, 6))
+    # Frame 7 of the encoding sees 6, after stacking; which are frames 12 to 15 before it, and
+    # those see 10; which hears three frames of features before its own four.
+    assert frames_heard(model, noise, 7, 2).tolist() == list(range(10 * 4 - 3, 64))
+
+
+def test_the_first_chunk_is_taken_where_none_is_asked_for(noise, with_noise_weights):
+    model = with_noise_weights(build_model(STREAMING), (None, None, 6))
+    features, lengths = noise(2, 41, 6), [41, 22]
+    given = encoding_of(model, features, lengths)
+    by_chunk = [encoding_of(model, features, lengths, chunk) for chunk in (4, 2, 0)]
+    np.testing.assert_array_equal(given, by_chunk[0])
+    assert all(np.abs(other - given).max() > 1e-3 for other in by_chunk[1:])
+
+
+def test_a_chunk_may_be_a_tensor(noise, with_noise_weights):
+    model = with_noise_weights(build_model(STREAMING), (None, None, 6))
+    features, lengths = tf.constant(noise(2, 41, 6)), tf.constant([41, 22])
+
+    @tf.function(input_signature=[tf.TensorSpec([], tf.int32)], autograph=False)
+    def encode(chunk):
+        return model.encode(features, lengths, chunk=chunk)[0]
+
+    for chunk in (0, 2, 6):
+        expected = encoding_of(model, features, lengths, chunk)
+        np.testing.assert_allclose(encode(tf.constant(chunk)), expected, atol=1e-5)
+
+
+def test_the_seed_of_a_batch_draws_its_chunk(noise, with_noise_weights):
+    config = replace(STREAMING, encoder=replace(STREAMING.encoder, dropout=0.0))
+    model = with_noise_weights(build_model(config), (None, None, 6))
+    features, lengths = noise(2, 41, 6), [41, 22]
+    by_chunk = [encoding_of(model, features, lengths, chunk) for chunk in (4, 0, 2)]
+    drawn = []
+    for number in (*range(12), 0):
+        out = encoding_of(model, features, lengths, seed=tf.constant([7, number]))
+        distances = [np.abs(out - other).max() for other in by_chunk]
+        assert min(distances) < 1e-5
+        drawn.append(int(np.argmin(distances)))
+    assert set(drawn) == {0, 1, 2}
+    assert drawn[-1] == drawn[0]
+
+
+def test_blocks_called_with_what_is_visible_make_up_the_encoding(noise, with_noise_weights):
+    model = with_noise_weights(build_model(STREAMING), (None, None, 6))
+    features, lengths = tf.constant(noise(2, 41, 6)), tf.constant([41, 22])
+    x, mask = model.subsample(features, lengths)
+    for index, block in enumerate(model.blocks):
+        x = block(x, mask=mask, **model.visible(index, tf.shape(x)[1], 2))
+        mask = block.compute_mask(x, mask)
+    np.testing.assert_allclose(x, model.encode(features, lengths, chunk=2)[0], atol=1e-6)
+
+
+@pytest.mark.parametrize("config", [CONFIG, TRANSFORMER, CITRINET])
+def test_a_model_that_does_not_stream_has_no_masks_and_no_chunks(noise, config):
+    model = build_model(config)
+    assert model.visible(0, tf.constant(5)) == {}
+    with pytest.raises(ValueError, match="does not stream has no chunks; got chunk=2"):
+        model.encode(noise(1, 9, config.num_mels), tf.constant([9]), chunk=2)
+
+
+@pytest.mark.parametrize("chunk", [3, -2])
+def test_chunks_that_the_stacking_does_not_divide_are_named(noise, chunk):
+    with pytest.raises(ValueError, match=f"must be 0 or a multiple of 2; got chunk={chunk}"):
+        build_model(STREAMING).encode(noise(1, 9, 6), tf.constant([9]), chunk=chunk)
+
+
 PEAK = """
 import resource, sys
 import tensorflow as tf
 from tfasr.configs.model import EncoderConfig, ModelConfig
-from tfasr.models.conformer import build_model
+from tfasr.models.building import build_model
 
 encoder = EncoderConfig(
     num_blocks=24, dim=32, num_heads=4, conv_kernel=15, norm_groups=8,

@@ -1,0 +1,73 @@
+"""Training steps that are taken and measured in processes of their own, on demand.
+
+Needs nothing but the standard library, for a peer's environment has nothing of ours.
+"""
+
+import json
+import re
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+
+def answer_steps(parameters: int, step: Callable[[], float]) -> None:
+    """Takes a step to build its graph, then one for each line of the input, and prints figures.
+
+    Args:
+        parameters: Of the model.
+        step: Takes a step, and gives its loss when it is done.
+    """
+    _print(parameters=parameters, loss=step())
+    for _ in sys.stdin:
+        started, processor = time.perf_counter(), time.process_time()
+        step()
+        _print(seconds=time.perf_counter() - started, processor=time.process_time() - processor)
+    [kilobytes] = re.findall(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text())
+    _print(gigabytes=int(kilobytes) / 1024**2)
+
+
+def _print(**figures: float) -> None:
+    print(json.dumps(figures), flush=True)
+
+
+class StepWorker:
+    """A process that runs `answer_steps`.
+
+    Args:
+        command: Its program and arguments.
+    """
+
+    def __init__(self, command: Sequence[str]) -> None:
+        self.process: Any = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+        self.parameters = 0
+        self.seconds: list[float] = []
+        self.processor: list[float] = []
+
+    def start(self) -> None:
+        """Waits for the first step, in which it builds its graph."""
+        self.parameters = int(self._answer()["parameters"])
+
+    def take(self) -> None:
+        """Takes a step: adds its seconds, by the clock and of all processors together."""
+        print(file=self.process.stdin, flush=True)
+        answer = self._answer()
+        self.seconds.append(answer["seconds"])
+        self.processor.append(answer["processor"])
+
+    def finish(self) -> float:
+        """Ends the process; gives its peak memory in gigabytes."""
+        self.process.stdin.close()
+        gigabytes = self._answer()["gigabytes"]
+        self.process.wait()
+        return gigabytes
+
+    def _answer(self) -> dict[str, float]:
+        line = self.process.stdout.readline()
+        if not line:
+            raise RuntimeError("a worker must answer; it ended, and says why above")
+        return json.loads(line)  # type: ignore[no-any-return]
