@@ -84,7 +84,7 @@ def transducer_loss(
         [B] float32.
 
     Source: Graves (2012), "Sequence Transduction with Recurrent Neural Networks", section 2;
-        Yu et al. (2021), "FastEmit", eq. 10-14.
+        Yu et al. (2021), "FastEmit", from eq. 10 on.
     """
     shape = (*tf.unstack(tf.shape(encoded)[:2]), tf.shape(predicted)[1])  # [B, T, U + 1]
     pairs, where = _real_pairs(shape, num_frames, tokens, num_tokens)
