@@ -30,6 +30,11 @@ RATE = 8000
 TONES = {"a": 400.0, "e": 1200.0, "o": 2800.0}
 
 
+def pytest_make_parametrize_id(val: object, argname: str) -> str | None:
+    """Name bytes by their parameter: encoders write the time of day, and names must repeat."""
+    return argname if isinstance(val, bytes) else None
+
+
 @pytest.fixture(scope="session")
 def noise() -> Callable[..., NDArray[np.float32]]:
     """Normal float32 noise of a shape, the same for the same shape and seed."""
