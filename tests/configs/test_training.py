@@ -28,6 +28,7 @@ def test_optimizer_settings_that_make_no_sense_are_named(settings, message):
         ({"steps": 0}, "steps and valid_every must be at least 1.* got steps=0"),
         ({"valid_every": 0}, "valid_every=0"),
         ({"checkpoint_every": -1}, "checkpoint_every at least 0; .*checkpoint_every=-1"),
+        ({"keep_every": 1500}, "keep_every must be a multiple .*keep_every=1500"),
     ],
 )
 def test_step_counts_that_make_no_sense_are_named(settings, message):

@@ -147,6 +147,12 @@ def test_the_best_is_kept_beside_the_newest(tmp_path):
     assert checkpoints.best_step() == 2
 
 
+def test_those_of_every_so_many_steps_stay(tmp_path):
+    checkpoints = Checkpoints(tmp_path, keep=1, keep_every=2)
+    save_steps(checkpoints, {1: 0.1, 2: 0.5, 3: 0.4, 4: 0.5, 5: 0.6})
+    assert checkpoints.steps() == [1, 2, 4, 5]
+
+
 def save_losses(checkpoints, losses):
     for step, loss in losses.items():
         checkpoints.save(counter(step), Progress(step=step, validation={"valid_loss": loss}))

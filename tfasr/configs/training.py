@@ -92,6 +92,8 @@ class TrainConfig:
         steps: Optimizer steps.
         valid_every: Steps between validations, each followed by a checkpoint.
         checkpoint_every: Steps between checkpoints; 0 means only after validations.
+        keep_every: Checkpoints of steps that this divides stay for good, for a study of the
+            training; 0 means that none need.
         seed: Decides the first weights and every later draw.
     """
 
@@ -110,6 +112,7 @@ class TrainConfig:
     steps: int = 100_000
     valid_every: int = 1000
     checkpoint_every: int = 0
+    keep_every: int = 0
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -118,4 +121,10 @@ class TrainConfig:
                 "steps and valid_every must be at least 1 and checkpoint_every at least 0; "
                 f"got steps={self.steps}, valid_every={self.valid_every}, "
                 f"checkpoint_every={self.checkpoint_every}"
+            )
+        if self.keep_every < 0 or self.keep_every % (self.checkpoint_every or self.valid_every):
+            raise ValueError(
+                "keep_every must be a multiple of the steps between checkpoints, or 0; got "
+                f"keep_every={self.keep_every}, checkpoint_every={self.checkpoint_every}, "
+                f"valid_every={self.valid_every}"
             )

@@ -38,17 +38,21 @@ class Checkpoints:
         folder: Where they are.
         keep: How many of the newest are kept; the one with the lowest error rate stays too.
         keep_best: How many of those with the lowest validation loss are kept besides.
+        keep_every: Those of steps that this divides are kept too; 0 for none.
 
     Raises:
         ValueError: None is to be kept.
     """
 
-    def __init__(self, folder: Path, keep: int = 2, keep_best: int = 0) -> None:
+    def __init__(
+        self, folder: Path, keep: int = 2, keep_best: int = 0, keep_every: int = 0
+    ) -> None:
         if keep < 1:
             raise ValueError(f"a checkpoint at least must be kept; got keep={keep}")
         self.folder = folder
         self.keep = keep
         self.keep_best = keep_best
+        self.keep_every = keep_every
 
     def steps(self) -> list[int]:
         """Steps that have a checkpoint, rising."""
@@ -100,7 +104,7 @@ class Checkpoints:
             write_json(staged / "progress.json", asdict(progress))
         kept = {self.best_step(), *self.steps()[-self.keep :], *self.lowest_losses(self.keep_best)}
         for step in self.steps():
-            if step not in kept:
+            if step not in kept and not (self.keep_every and step % self.keep_every == 0):
                 shutil.rmtree(self.path(step))
 
     def restore(self, checkpoint: tf.train.Checkpoint, step: int) -> Progress:

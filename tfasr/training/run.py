@@ -81,7 +81,8 @@ class Run:
     def _refuse_other_settings(self, config: TrainConfig) -> None:
         before, now = _flat(to_mapping(self.config)), _flat(to_mapping(config))
         # More steps only prolong a run; where its folders lie changes nothing in it.
-        movable = {"steps", "data", "run", "checkpoint_every", "averaging.of", "averaging.count"}
+        movable = {"steps", "data", "run", "checkpoint_every", "keep_every"}
+        movable |= {"averaging.of", "averaging.count"}
         for name in before.keys() | now.keys():
             if name not in movable and before.get(name) != now.get(name):
                 raise ValueError(
@@ -120,15 +121,16 @@ class Run:
 
     @property
     def checkpoints(self) -> Checkpoints:
-        """The run's checkpoints, of which as many are kept as its averaging takes."""
+        """The run's checkpoints, of which those are kept that its averaging or a study takes."""
         averaging = self.config.averaging if self.exists else AveragingConfig()
+        keep_every = self.config.keep_every if self.exists else 0
         counts = {
             "none": (2, 0),
             "last": (max(2, averaging.count), 0),
             "best": (2, averaging.count),
         }
         keep, keep_best = counts[averaging.of]
-        return Checkpoints(self.folder / "checkpoints", keep, keep_best)
+        return Checkpoints(self.folder / "checkpoints", keep, keep_best, keep_every)
 
     @property
     def origin_hash(self) -> str:
