@@ -13,8 +13,9 @@ from tfasr.models.transducer import JointNetwork, PredictionNetwork
 DIM, UNITS = 3, 5
 
 
-def make_networks(noise, vocabulary, scale=1.5):
-    prediction, joint = PredictionNetwork(vocabulary, 4, UNITS), JointNetwork(vocabulary, 6)
+def make_networks(noise, vocabulary, scale=1.5, monotonic=False):
+    prediction = PredictionNetwork(vocabulary, 4, UNITS)
+    joint = JointNetwork(vocabulary, 6, monotonic)
     prediction.build(None)
     joint.build((DIM, UNITS))
     for number, weight in enumerate([*prediction.weights, *joint.weights]):
@@ -86,6 +87,19 @@ class Scorer:
         self.scores = dict(zip(prefixes, log_softmax(logits, -1).transpose(1, 0, 2), strict=True))
         self.num_frames, self.vocabulary = len(encoded), count
 
+    def monotonic_alignments(self, frame=0, path=((), (), 0.0)):
+        """The same where a token ends its frame."""
+        tokens, frames, score = path
+        if frame == self.num_frames:
+            yield path
+            return
+        scores = self.scores[tokens][frame]
+        blank = (tokens, frames, score + scores[-1])
+        yield from self.monotonic_alignments(frame + 1, blank)
+        for token in range(self.vocabulary):
+            longer = ((*tokens, token), (*frames, frame), score + scores[token])
+            yield from self.monotonic_alignments(frame + 1, longer)
+
     def alignments(self, max_symbols, frame=0, count=0, path=((), (), 0.0)):
         """Every alignment from a frame on: its tokens, their frames and its score."""
         tokens, frames, score = path
@@ -99,10 +113,11 @@ class Scorer:
             longer = ((*tokens, token), (*frames, frame), score + scores[token])
             yield from self.alignments(max_symbols, frame, count + 1, longer)
 
-    def exhaustive(self, max_symbols):
+    def exhaustive(self, max_symbols, monotonic=False):
         """All token sequences, best first: the sum of their alignments, the best one's frames."""
         sums, best = {}, {}
-        for tokens, frames, score in self.alignments(max_symbols):
+        every = self.monotonic_alignments() if monotonic else self.alignments(max_symbols)
+        for tokens, frames, score in every:
             sums[tokens] = np.logaddexp(sums.get(tokens, -np.inf), score)
             best[tokens] = max(best.get(tokens, (-np.inf, ())), (score, frames))
         order = sorted(sums, key=sums.get, reverse=True)
@@ -154,6 +169,18 @@ def test_a_beam_of_all_prefixes_is_exhaustive(noise, vocabulary, frames, max_sym
     for row in range(2):
         expected = Scorer(networks, encoded[row], frames * max_symbols).exhaustive(max_symbols)
         assert scores_of(listed(found, row)) == pytest.approx(scores_of(expected), rel=1e-5)
+
+
+@pytest.mark.parametrize(("vocabulary", "frames"), [(1, 5), (2, 4), (3, 3)])
+def test_a_monotonic_beam_of_all_prefixes_is_exhaustive(noise, vocabulary, frames):
+    networks = make_networks(noise, vocabulary, monotonic=True)
+    encoded = noise(2, frames, DIM)
+    found = search(networks, encoded, [frames] * 2)
+    for row in range(2):
+        expected = Scorer(networks, encoded[row], frames).exhaustive(1, monotonic=True)
+        ours = listed(found, row)
+        assert scores_of(ours) == pytest.approx(scores_of(expected), rel=1e-5)
+        assert {t: ours[t][1] for t in ours} == {t: expected[t][1] for t in expected}
 
 
 def test_hypotheses_are_in_order_and_their_frames_those_of_the_best_alignments(noise, two):

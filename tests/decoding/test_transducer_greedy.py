@@ -70,11 +70,11 @@ def scorer(networks):
     return lambda vector, tokens: log_softmax(score(vector, tokens).numpy().astype(float))
 
 
-def slow_greedy(scorer, encoded, max_symbols):
+def slow_greedy(scorer, encoded, max_symbols, monotonic=False):
     """The same over one utterance [T, D]: tokens, their frames and the path's score."""
     tokens, frames, score = [], [], 0.0
     for frame, vector in enumerate(encoded):
-        for count in range(max_symbols + 1):
+        for count in range(1 if monotonic else max_symbols + 1):
             scores = scorer(vector, np.array(tokens, np.int32))
             symbol = VOCABULARY if count == max_symbols else int(np.argmax(scores))
             score += scores[symbol]
@@ -108,6 +108,21 @@ def test_the_path_is_that_of_a_plain_loop(graphs, scorer, noise, max_symbols):
     emitted = graphs[max_symbols][0](encoded, [12, 12, 12])
     for row in range(3):
         expected, score = slow_greedy(scorer, encoded[row], max_symbols)
+        assert listed(emitted, row) == expected
+        np.testing.assert_allclose(emitted.scores[row], score, rtol=1e-5)
+
+
+def test_a_monotonic_path_is_that_of_a_plain_loop(networks, scorer, noise):
+    prediction, joint = networks
+    monotonic = JointNetwork(VOCABULARY, 6, monotonic=True)
+    monotonic.build((DIM, UNITS))
+    monotonic.set_weights(joint.get_weights())
+    encoded = noise(2, 12, DIM)
+    graph = tf.function(transducer_greedy, autograph=False)
+    emitted = graph(prediction, monotonic, tf.constant(encoded), tf.constant([12, 12]))
+    for row in range(2):
+        expected, score = slow_greedy(scorer, encoded[row], 4, monotonic=True)
+        assert len(set(expected[1])) == len(expected[1])
         assert listed(emitted, row) == expected
         np.testing.assert_allclose(emitted.scores[row], score, rtol=1e-5)
 

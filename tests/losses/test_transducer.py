@@ -1,4 +1,4 @@
-from itertools import combinations_with_replacement
+from itertools import combinations, combinations_with_replacement
 
 import keras
 import numpy as np
@@ -18,8 +18,8 @@ NUM_FRAMES = [4, 3, 2]
 WEIGHTS = np.array([1.0, -2.0, 0.5])
 
 
-def make_joint(noise, scale=0.7):
-    joint = JointNetwork(VOCABULARY, 5)
+def make_joint(noise, scale=0.7, monotonic=False):
+    joint = JointNetwork(VOCABULARY, 5, monotonic)
     joint.build((DIM, UNITS))
     for number, weight in enumerate(joint.weights):
         weight.assign(scale * noise(*weight.shape, seed=number))
@@ -61,17 +61,20 @@ def exact_scores(values, row):
     return log_softmax(np.tanh(of_frames + of_places) @ weights[4] + weights[5], -1)
 
 
-def alignments(scores, tokens):
+def alignments(scores, tokens, monotonic=False):
     """Of each alignment: the blanks' and the tokens' log-probabilities."""
     frames, places, _ = scores.shape
-    for of_tokens in combinations_with_replacement(range(frames), places - 1):
-        emitted = [sum(of <= frame for of in of_tokens) for frame in range(frames)]
+    choose = combinations if monotonic else combinations_with_replacement
+    for of_tokens in choose(range(frames), places - 1):
+        ended = [frame for frame in range(frames) if not (monotonic and frame in of_tokens)]
+        emitted = [sum(of <= frame for of in of_tokens) for frame in ended]
         labels = [scores[of, place, tokens[place]] for place, of in enumerate(of_tokens)]
-        yield sum(scores[range(frames), emitted, -1]), sum(labels)
+        yield sum(scores[ended, emitted, -1]), sum(labels)
 
 
-def exact_loss(values, row):
-    return -logsumexp([sum(both) for both in alignments(exact_scores(values, row), TOKENS[row])])
+def exact_loss(values, row, monotonic=False):
+    scores = exact_scores(values, row)
+    return -logsumexp([sum(both) for both in alignments(scores, TOKENS[row], monotonic)])
 
 
 def exact_values(joint, given):
@@ -117,6 +120,20 @@ def test_gradients_are_those_of_all_alignments(joint, given):
         exact_values(joint, given),
     )
     assert len(gradients) == 8
+    for ours, exact in zip(gradients, expected, strict=True):
+        np.testing.assert_allclose(ours, exact, atol=1e-5)
+
+
+def test_monotonic_loss_and_gradients_are_those_of_all_alignments(noise, given):
+    # The third utterance has more tokens than frames: no alignment, no loss, no gradient.
+    joint = make_joint(noise, monotonic=True)
+    losses, gradients = loss_and_gradients(joint, given)
+    values = exact_values(joint, given)
+    exact = [exact_loss(values, row, monotonic=True) for row in range(2)]
+    np.testing.assert_allclose(losses, [*exact, 0], rtol=1e-5)
+    expected = numeric_gradient(
+        lambda values: sum(WEIGHTS[row] * exact_loss(values, row, True) for row in range(2)), values
+    )
     for ours, exact in zip(gradients, expected, strict=True):
         np.testing.assert_allclose(ours, exact, atol=1e-5)
 

@@ -1,4 +1,4 @@
-from itertools import combinations_with_replacement
+from itertools import combinations, combinations_with_replacement
 
 import numpy as np
 import pytest
@@ -8,16 +8,18 @@ from scipy.special import logsumexp
 from tfasr.losses.transducer_lattice import sum_alignments
 
 
-def brute_force(blanks, labels):
+def brute_force(blanks, labels, monotonic=False):
     """Log-probability of an utterance [T, U + 1], and shares, over alignments one by one."""
     frames, tokens = len(blanks), blanks.shape[1] - 1
     scores, taken = [], []
-    for of_tokens in combinations_with_replacement(range(frames), tokens):
+    choose = combinations if monotonic else combinations_with_replacement
+    for of_tokens in choose(range(frames), tokens):
         blank, label = np.zeros_like(blanks), np.zeros_like(labels)
         for token, frame in enumerate(of_tokens):
             label[frame, token] = 1
         for frame in range(frames):
-            blank[frame, sum(of <= frame for of in of_tokens)] = 1
+            if not (monotonic and frame in of_tokens):
+                blank[frame, sum(of <= frame for of in of_tokens)] = 1
         scores.append((blank * blanks).sum() + (label * labels).sum())
         taken.append((blank, label))
     shares = np.exp(scores - logsumexp(scores))
@@ -50,13 +52,14 @@ def plain_sums(blanks, labels):
     return total, blank, label
 
 
-def sums(blanks, labels, num_frames=None, num_tokens=None):
+def sums(blanks, labels, num_frames=None, num_tokens=None, monotonic=False):
     batch, frames, places = np.shape(blanks)
     return sum_alignments(
         tf.constant(blanks, tf.float32),
         tf.constant(labels, tf.float32),
         tf.constant([frames] * batch if num_frames is None else num_frames, tf.int32),
         tf.constant([places - 1] * batch if num_tokens is None else num_tokens, tf.int32),
+        monotonic,
     )
 
 
@@ -82,6 +85,46 @@ def test_sum_and_shares_are_those_of_all_alignments(noise, frames, tokens):
     np.testing.assert_allclose(summed.log_probability, [total], rtol=1e-5)
     np.testing.assert_allclose(summed.blanks[0], blank, atol=1e-5)
     np.testing.assert_allclose(summed.labels[0], label, atol=1e-5)
+
+
+@pytest.mark.parametrize(("frames", "tokens"), [(1, 0), (1, 1), (3, 0), (4, 3), (5, 2), (3, 3)])
+def test_monotonic_sum_and_shares_are_those_of_all_alignments(noise, frames, tokens):
+    blanks, labels = log_probabilities(noise, 1, frames, tokens + 1)
+    summed = sums(blanks, labels, monotonic=True)
+    total, blank, label = brute_force(blanks[0], labels[0], monotonic=True)
+    np.testing.assert_allclose(summed.log_probability, [total], rtol=1e-5)
+    np.testing.assert_allclose(summed.blanks[0], blank, atol=1e-5)
+    np.testing.assert_allclose(summed.labels[0], label, atol=1e-5)
+
+
+def test_monotonic_sum_by_hand():
+    # The token is emitted in the first frame, 1/2 * 3/4, or in the second, 1/2 * 1/4.
+    blanks = np.log([[[0.5, 0.75], [0.5, 0.75]]])
+    labels = np.log([[[0.5, 1.0], [0.25, 1.0]]])
+    summed = sums(blanks, labels, monotonic=True)
+    np.testing.assert_allclose(summed.log_probability, np.log([3 / 8 + 1 / 8]), rtol=1e-6)
+    np.testing.assert_allclose(summed.blanks, [[[0.25, 0], [0, 0.75]]], atol=1e-6)
+    np.testing.assert_allclose(summed.labels, [[[0.75, 0], [0.25, 0]]], atol=1e-6)
+
+
+def test_monotonic_utterances_of_a_batch_are_each_their_own(noise):
+    blanks, labels = log_probabilities(noise, 4, 4, 4)
+    num_frames, num_tokens = [4, 2, 3, 1], [3, 2, 0, 1]
+    summed = sums(blanks, labels, num_frames, num_tokens, monotonic=True)
+    for row, (frames, tokens) in enumerate(zip(num_frames, num_tokens, strict=True)):
+        real = (row, slice(frames), slice(tokens + 1))
+        total, blank, label = brute_force(blanks[real], labels[real], monotonic=True)
+        np.testing.assert_allclose(summed.log_probability[row], total, rtol=1e-5)
+        np.testing.assert_allclose(summed.blanks[real], blank, atol=1e-5)
+        np.testing.assert_allclose(summed.labels[real], label, atol=1e-5)
+
+
+def test_more_tokens_than_frames_have_no_monotonic_alignment(noise):
+    blanks, labels = log_probabilities(noise, 1, 2, 4)
+    summed = sums(blanks, labels, monotonic=True)
+    assert summed.log_probability.numpy().tolist() == [0]
+    assert not summed.blanks.numpy().any()
+    assert not summed.labels.numpy().any()
 
 
 def test_utterances_of_a_batch_are_each_their_own(noise):

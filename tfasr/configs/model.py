@@ -273,12 +273,16 @@ class TransducerConfig:
         units: Units P of the prediction network's LSTM; 0 for no transducer.
         embedding_dim: Width of a token as the LSTM reads it.
         joint_dim: Width J that both sides are projected to.
+        monotonic: Whether a token ends its frame, as the blank does, so that no frame has two.
+            A token said twice in a row then needs no frame that tells of one but not of two;
+            small models learn far sooner. Utterances need as many frames as tokens.
         dropout: Rate on what the LSTM is given and gives, in [0, 1).
     """
 
     units: int = 0
     embedding_dim: int = 320
     joint_dim: int = 320
+    monotonic: bool = False
     dropout: float = 0.1
 
     def __post_init__(self) -> None:

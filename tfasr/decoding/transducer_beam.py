@@ -73,13 +73,13 @@ def transducer_beam_search(
 ) -> tuple[NBest, tf.Tensor]:
     """Searches the token sequences whose alignments together are most probable.
 
-    In each frame prefixes are extended up to `max_symbols` times; those of the same tokens are
-    one after it. They are ranked with the language model's score so far; its log-probability of
-    the end is added after the last frame. An extension that ranks behind `beam` prefixes that are
-    through the frame is dropped, and a frame is done when none is left. With more slots than
-    there are prefixes, and all tokens tried, the scores are exact: sums over all alignments of at
-    most `max_symbols` tokens a frame. Without frames the one hypothesis is empty, with the score
-    0 and the end's.
+    In each frame prefixes are extended up to `max_symbols` times, once by a monotonic joint
+    network; those of the same tokens are one after it. They are ranked with the language model's
+    score so far; its log-probability of the end is added after the last frame. An extension that
+    ranks behind `beam` prefixes that are through the frame is dropped, and a frame is done when
+    none is left. With more slots than there are prefixes, and all tokens tried, the scores are
+    exact: sums over all alignments of at most `max_symbols` tokens a frame. Without frames the one
+    hypothesis is empty, with the score 0 and the end's.
 
     A beam of 1 is not `transducer_greedy`: that compares a token with the blank, this what
     stands after either once the frame is read.
@@ -163,13 +163,15 @@ class _Search:
         start = before._replace(total=tf.where(real[:, None], before.total, NEVER))
         symbols = self._scored(start, frame)
         through = _through(start, symbols)
+        longer = self._extended(start, symbols, through)
+        if self.joint.monotonic:
+            longer = self._gained(longer, tf.constant(0))
+            return _where(real, self._merged(through, longer), before)
 
         def extend(
             count: tf.Tensor, longer: _Prefixes, through: _Prefixes
         ) -> tuple[tf.Tensor, _Prefixes, _Prefixes]:
-            here = tf.range(self.max_symbols) == count
-            longer = self._remembered(longer)
-            longer = longer._replace(gained=tf.where(here, longer.last[:, :, None], longer.gained))
+            longer = self._gained(longer, count)
             symbols = self._scored(longer, frame)
             through = self._merged(through, _through(longer, symbols))
             return count + 1, self._extended(longer, symbols, through), through
@@ -179,7 +181,7 @@ class _Search:
                 (count < self.max_symbols) & tf.reduce_any(longer.total > NEVER)
             ),
             extend,
-            (tf.constant(0), self._extended(start, symbols, through), through),
+            (tf.constant(0), longer, through),
         )
         return _where(real, through, before)
 
@@ -236,6 +238,12 @@ class _Search:
             lm_state=states,
             lm=lm,
         )
+
+    def _gained(self, prefixes: _Prefixes, count: tf.Tensor) -> _Prefixes:
+        """Writes down the last tokens, before which there were `count` in the frame."""
+        here = tf.range(self.max_symbols) == count
+        longer = self._remembered(prefixes)
+        return longer._replace(gained=tf.where(here, longer.last[:, :, None], longer.gained))
 
     def _remembered(self, prefixes: _Prefixes) -> _Prefixes:
         """Has the prediction network read the last tokens of the prefixes that are alive."""

@@ -29,8 +29,7 @@ class Emitted(NamedTuple):
         tokens: [B, U] int32; 0 beyond `num_tokens`.
         frames: [B, U] int32, the frame of each token, from 0 in this call; -1 in the padding.
         num_tokens: [B] int32.
-        scores: [B] float32, log-probability of the path: of the tokens and of the blank that
-            ends each frame.
+        scores: [B] float32, log-probability of the path: of the tokens and of the blanks.
         state: After the last frame, for the call with the next ones.
     """
 
@@ -71,6 +70,8 @@ def transducer_greedy(
     max_symbols: int = 4,
 ) -> Emitted:
     """Takes the most probable symbol, again and again, until the blank ends each frame.
+
+    A token ends it too where the joint network is monotonic.
 
     An utterance that is read in chunks, each call given the state of the one before, has the
     tokens of the whole. Each utterance has a frame of its own in each turn, so that the turns
@@ -148,7 +149,7 @@ def _take_turns(
         real = reader.frame < num_frames
         here = tf.gather(projected, tf.where(real, reader.frame, 0), batch_dims=1)  # [B, J]
         logits = joint.output_dense(tf.tanh(here + joint.prediction_dense(state.predicted)))
-        after, symbol = _read(reader, logits, num_frames, max_symbols)
+        after, symbol = _read(reader, logits, num_frames, max_symbols, joint.monotonic)
         symbols, frames = symbols.write(turn, symbol), frames.write(turn, reader.frame)
         return turn + 1, after, _remember(prediction, state, symbol), symbols, frames
 
@@ -163,7 +164,7 @@ def _take_turns(
 
 
 def _read(
-    reader: _Reader, logits: tf.Tensor, num_frames: tf.Tensor, max_symbols: int
+    reader: _Reader, logits: tf.Tensor, num_frames: tf.Tensor, max_symbols: int, monotonic: bool
 ) -> tuple[_Reader, tf.Tensor]:
     """Takes a symbol of logits [B, V + 1]: where the utterances stand, and the tokens [B].
 
@@ -175,10 +176,11 @@ def _read(
     symbol = tf.where(reader.count == max_symbols, blank, best)
     real = reader.frame < num_frames
     emits = real & (symbol != blank)
+    stays = emits & (not monotonic)
     gained = tf.where(real, tf.gather(scores, symbol, batch_dims=1), 0.0)
     after = _Reader(
-        frame=reader.frame + tf.cast(real & ~emits, tf.int32),
-        count=tf.where(emits, reader.count + 1, 0),
+        frame=reader.frame + tf.cast(real & ~stays, tf.int32),
+        count=tf.where(stays, reader.count + 1, 0),
         scores=reader.scores + gained,
     )
     return after, tf.where(emits, symbol, -1)

@@ -22,7 +22,8 @@ class ModelLosses(NamedTuple):
 
     Args:
         losses: [B] float32.
-        short: [B] bool, whether an utterance is too short for CTC, whose part is then 0.
+        short: [B] bool, whether an utterance is too short for CTC, or for a monotonic
+            transducer, whose part is then 0.
         encoded: [B, T', D] float, the encoding.
         num_frames: [B] int32, its real frames.
     """
@@ -60,6 +61,8 @@ def model_losses(
         losses = _with_decoder(model, (encoded, mask), batch, objective, ctc, seed)
     elif model.prediction is not None:
         losses = _transducer(model, (encoded, frames), batch, objective, seed)
+        if model.joint.monotonic:
+            short |= batch["num_tokens"] > frames
         if ctc is not None:
             losses = objective.ctc_weight * ctc + (1 - objective.ctc_weight) * losses
     else:

@@ -60,9 +60,9 @@ def transducer_loss(
 ) -> tf.Tensor:
     """Computes the negative log-probability of the tokens, summed over all alignments.
 
-    A frame may emit any number of tokens, so there may be more tokens than frames. Without
-    tokens the loss is that of the all-blank path. Without frames there is no alignment: loss
-    and gradient are 0.
+    A frame may emit any number of tokens, so there may be more tokens than frames; of a
+    monotonic joint network, one at most. Without tokens the loss is that of the all-blank path.
+    Where there is no alignment, as without frames, loss and gradient are 0.
 
     The joint network runs for a few million logits at a time, and again for the gradient, so
     nothing is as large as [B, T, U + 1, V + 1]. It leaves out padding, and in the gradient the
@@ -84,7 +84,8 @@ def transducer_loss(
         [B] float32.
 
     Source: Graves (2012), "Sequence Transduction with Recurrent Neural Networks", section 2;
-        Yu et al. (2021), "FastEmit", from eq. 10 on.
+        Yu et al. (2021), "FastEmit", from eq. 10 on; Tripathi et al. (2019), "Monotonic
+        Recurrent Neural Network Transducer and Decoding Strategies", section 3.
     """
     shape = (*tf.unstack(tf.shape(encoded)[:2]), tf.shape(predicted)[1])  # [B, T, U + 1]
     pairs, where = _real_pairs(shape, num_frames, tokens, num_tokens)
@@ -94,7 +95,7 @@ def transducer_loss(
     def loss(*sides: tf.Tensor) -> tuple[tf.Tensor, Callable[..., Any]]:
         scores = tf.scatter_nd(where, _scores(_Sides(*sides), pairs, dtype), [*shape, 2])
         blanks, labels = tf.unstack(scores, axis=-1)
-        alignments = sum_alignments(blanks, labels, num_frames, num_tokens)
+        alignments = sum_alignments(blanks, labels, num_frames, num_tokens, joint.monotonic)
         shares = tf.gather_nd(tf.stack([alignments.blanks, alignments.labels], -1), where)
 
         def gradient(upstream: tf.Tensor) -> _Sides:
@@ -120,7 +121,7 @@ def token_frames(
 ) -> tf.Tensor:
     """Finds the frame in which most alignments, by their probability, emit each token.
 
-    Never earlier than that of the token before.
+    Never earlier than that of the token before. Where there is no alignment, -1.
 
     Args:
         joint: As for `transducer_loss`, like all that follows.
@@ -131,19 +132,19 @@ def token_frames(
         num_tokens: [B] int32.
 
     Returns:
-        [B, U] int32; -1 in the padding, and without frames.
+        [B, U] int32; -1 in the padding.
     """
     shape = (*tf.unstack(tf.shape(encoded)[:2]), tf.shape(predicted)[1])
     pairs, where = _real_pairs(shape, num_frames, tokens, num_tokens)
     scores = _scores(_sides(joint, encoded, predicted), pairs, joint.compute_dtype)
     blanks, labels = tf.unstack(tf.scatter_nd(where, scores, [*shape, 2]), axis=-1)
-    shares = sum_alignments(blanks, labels, num_frames, num_tokens).labels
-    frames = tf.argmax(shares[:, :, :-1], 1, tf.int32)
+    shares = sum_alignments(blanks, labels, num_frames, num_tokens, joint.monotonic).labels
+    shares = shares[:, :, :-1]
+    frames = tf.argmax(shares, 1, tf.int32)
     places = tf.shape(tokens)[1]
     not_later = tf.linalg.band_part(tf.ones([places, places], tf.int32), -1, 0)
     frames = tf.reduce_max(frames[:, None] * not_later, -1)
-    known = tf.sequence_mask(num_tokens, places) & (num_frames > 0)[:, None]
-    return tf.where(known, frames, -1)
+    return tf.where(tf.reduce_any(shares > 0, 1), frames, -1)
 
 
 def _real_pairs(

@@ -12,7 +12,7 @@ class Alignments(NamedTuple):
     """What all alignments of an utterance come to, and the share of them that takes each arc.
 
     Args:
-        log_probability: [B] float32; 0 without frames.
+        log_probability: [B] float32; 0 where there is no alignment.
         blanks: [B, T, U + 1] float32 in [0, 1]: of those that leave the frame after u tokens.
             Sums to 1 over the places of a real frame.
         labels: [B, T, U + 1] float32 in [0, 1]: of those that emit token u in the frame. Sums
@@ -25,9 +25,16 @@ class Alignments(NamedTuple):
 
 
 def sum_alignments(
-    blanks: tf.Tensor, labels: tf.Tensor, num_frames: tf.Tensor, num_tokens: tf.Tensor
+    blanks: tf.Tensor,
+    labels: tf.Tensor,
+    num_frames: tf.Tensor,
+    num_tokens: tf.Tensor,
+    monotonic: bool = False,
 ) -> Alignments:
     """Sums the probabilities of all alignments, forwards and backwards at once.
+
+    There is none without frames, and none of more tokens than frames where a token ends its
+    frame.
 
     Args:
         blanks: [B, T, U + 1] float32, log-probability of the blank in a frame after u tokens;
@@ -35,21 +42,27 @@ def sum_alignments(
         labels: [B, T, U + 1] float32, of token u; the last place is padding.
         num_frames: [B] int32.
         num_tokens: [B] int32.
+        monotonic: Whether a token ends its frame, as the blank does.
 
     Returns:
         The sum and the shares.
 
-    Source: Graves (2012), "Sequence Transduction with Recurrent Neural Networks", eq. 16-21.
+    Source: Graves (2012), "Sequence Transduction with Recurrent Neural Networks", eq. 16-21;
+        Tripathi et al. (2019), "Monotonic Recurrent Neural Network Transducer and Decoding
+        Strategies", section 3.
     """
     _, frames, places = tf.unstack(tf.shape(blanks))
+    possible = num_frames >= num_tokens if monotonic else num_frames > 0
     # A frame more, into which the last blank leads.
-    in_frames = tf.sequence_mask(num_frames, frames + 1)[:, :, None]
+    in_frames = tf.sequence_mask(num_frames, frames + 1)[:, :, None] & possible[:, None, None]
     has_blank = in_frames & tf.sequence_mask(num_tokens + 1, places)[:, None]
     has_label = in_frames & tf.sequence_mask(num_tokens, places)[:, None]
-    # Every alignment takes one blank of each frame and each token once, so what is common to a
-    # frame or a token stays outside: sums of small numbers lose less to rounding.
-    blanks, of_frames = _centred(blanks, has_blank, 2)
-    labels, of_tokens = _centred(labels, has_label, 1)
+    # Every alignment takes one blank of each frame, or else one symbol, and each token once, so
+    # what is common to a frame or a token stays outside: sums of small numbers lose less to
+    # rounding.
+    blanks, of_frames = _centred(_with_end(blanks), has_blank, 2)
+    labels = _with_end(labels)
+    labels, of_tokens = _centred(labels - of_frames if monotonic else labels, has_label, 1)
 
     def turned(x: tf.Tensor) -> tf.Tensor:
         """Exchanges the start and the end of each utterance."""
@@ -58,8 +71,10 @@ def sum_alignments(
 
     # What `roll` brings round is impossible: the end has no arcs, the last place no label.
     arrivals = tf.concat([tf.roll(blanks, 1, 1), turned(blanks)], 0)  # [2 B, T + 1, U + 1]
-    moves = tf.concat([tf.roll(labels, 1, 2), turned(labels)], 0)
-    before, after = tf.split(_paths(arrivals, moves), 2)  # [B, T + 1, U + 1]
+    ends = (int(monotonic), 1)
+    moves = tf.concat([tf.roll(labels, ends, (1, 2)), turned(labels)], 0)
+    sums = _frame_paths(arrivals, moves) if monotonic else _paths(arrivals, moves)
+    before, after = tf.split(sums, 2)  # [B, T + 1, U + 1]
     after = turned(after)
     total = after[:, :1, :1]
 
@@ -69,15 +84,20 @@ def sum_alignments(
 
     outside = tf.reduce_sum(of_frames, [1, 2]) + tf.reduce_sum(of_tokens, [1, 2])
     return Alignments(
-        tf.where(num_frames > 0, total[:, 0, 0] + outside, 0.0),
+        tf.where(possible, total[:, 0, 0] + outside, 0.0),
         shares(blanks, tf.roll(after, -1, 1), has_blank),
-        shares(labels, tf.roll(after, -1, 2), has_label),
+        shares(labels, tf.roll(after, [-end for end in ends], (1, 2)), has_label),
     )
 
 
-def _centred(x: tf.Tensor, possible: tf.Tensor, axis: int) -> tf.Tensor:
-    """Subtracts the largest along an axis, [B, T + 1, U + 1] and what was subtracted."""
-    x = tf.where(possible, tf.pad(x, [[0, 0], [0, 1], [0, 0]]), _IMPOSSIBLE)
+def _with_end(x: tf.Tensor) -> tf.Tensor:
+    """Makes [B, T + 1, U + 1] of [B, T, U + 1]."""
+    return tf.pad(x, [[0, 0], [0, 1], [0, 0]])
+
+
+def _centred(x: tf.Tensor, possible: tf.Tensor, axis: int) -> tuple[tf.Tensor, tf.Tensor]:
+    """Subtracts the largest along an axis: what is left, and what was subtracted."""
+    x = tf.where(possible, x, _IMPOSSIBLE)
     largest = tf.reduce_max(x, axis, keepdims=True)
     largest = tf.where(tf.reduce_any(possible, axis, keepdims=True), largest, 0.0)
     return tf.where(possible, x - largest, _IMPOSSIBLE), largest
@@ -93,8 +113,24 @@ def _paths(arrivals: tf.Tensor, moves: tf.Tensor) -> tf.Tensor:
     Returns:
         [N, T, U] float32 log-probabilities.
     """
-    steps = (_diagonals(arrivals), _diagonals(moves))
-    first = tf.one_hot(tf.zeros_like(arrivals[:, 0, 0], tf.int32), tf.shape(arrivals)[2])
+    sums = _sum_lines(_diagonals(arrivals), _diagonals(moves))
+    return _undone(sums, tf.shape(arrivals)[1])
+
+
+def _frame_paths(arrivals: tf.Tensor, moves: tf.Tensor) -> tf.Tensor:
+    """Does the same where `moves` are steps from the place before in the frame before."""
+    sums = _sum_lines(tf.transpose(arrivals, [1, 0, 2]), tf.transpose(moves, [1, 0, 2]))
+    return tf.transpose(sums, [1, 0, 2])
+
+
+def _sum_lines(arrivals: tf.Tensor, moves: tf.Tensor) -> tf.Tensor:
+    """Sums paths line by line, [L, N, U], by steps from the line before.
+
+    Args:
+        arrivals: [L, N, U], of the step from the same place.
+        moves: [L, N, U], of the step from the place before.
+    """
+    first = tf.one_hot(tf.zeros_like(arrivals[0, :, 0], tf.int32), tf.shape(arrivals)[2])
     first = tf.where(first > 0, 0.0, _IMPOSSIBLE)
 
     def sum_of_both(sums: tf.Tensor, step: tuple[tf.Tensor, tf.Tensor]) -> tf.Tensor:
@@ -103,8 +139,8 @@ def _paths(arrivals: tf.Tensor, moves: tf.Tensor) -> tf.Tensor:
         larger = tf.maximum(arrival, move)
         return larger + tf.math.softplus(tf.minimum(arrival, move) - larger)
 
-    others = tf.scan(sum_of_both, (steps[0][1:], steps[1][1:]), first)
-    return _undone(tf.concat([first[None], others], 0), tf.shape(arrivals)[1])
+    others = tf.scan(sum_of_both, (arrivals[1:], moves[1:]), first)
+    return tf.concat([first[None], others], 0)
 
 
 def _diagonals(x: tf.Tensor) -> tf.Tensor:

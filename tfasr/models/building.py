@@ -187,7 +187,7 @@ def _transducer(config: ModelConfig) -> tuple[PredictionNetwork, JointNetwork] |
             transducer.dropout,
             name="prediction",
         ),
-        JointNetwork(config.vocabulary, transducer.joint_dim, name="joint"),
+        JointNetwork(config.vocabulary, transducer.joint_dim, transducer.monotonic, name="joint"),
     )
 
 

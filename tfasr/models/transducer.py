@@ -97,6 +97,8 @@ class JointNetwork(keras.layers.Layer):
     Args:
         vocabulary: Tokens V; the blank is V.
         joint_dim: Width J.
+        monotonic: Whether a token ends its frame, as the blank does. The scores are the same;
+            losses and searches go by it.
 
     Call:
         encoded: [..., D] float, a frame each.
@@ -104,14 +106,22 @@ class JointNetwork(keras.layers.Layer):
         returns: [..., V + 1] float32 logits.
 
     Source: Graves et al. (2013), "Speech Recognition with Deep Recurrent Neural Networks",
-        section 3.1, eq. 15-18.
+        section 3.1, eq. 15-18; Tripathi et al. (2019), "Monotonic Recurrent Neural Network
+        Transducer and Decoding Strategies".
     """
 
-    def __init__(self, vocabulary: int, joint_dim: int, **kwargs: Any) -> None:
+    def __init__(
+        self, vocabulary: int, joint_dim: int, monotonic: bool = False, **kwargs: Any
+    ) -> None:
         super().__init__(**kwargs)
-        self.settings: dict[str, Any] = {"vocabulary": vocabulary, "joint_dim": joint_dim}
+        self.settings: dict[str, Any] = {
+            "vocabulary": vocabulary,
+            "joint_dim": joint_dim,
+            "monotonic": monotonic,
+        }
         self.vocabulary = vocabulary
         self.joint_dim = joint_dim
+        self.monotonic = monotonic
         self.encoder_dense = keras.layers.Dense(joint_dim, name="encoder")
         self.prediction_dense = keras.layers.Dense(joint_dim, name="prediction")
         self.output_dense = keras.layers.Dense(vocabulary + 1, name="output", dtype="float32")
