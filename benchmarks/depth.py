@@ -1,8 +1,8 @@
 """Do 100 blocks train under DeepNorm, and do they without it?
 
 Trains narrow Conformers of several depths by CTC on the same batches of recorded digits (where
-there are no recordings, of tones), from the same seed, after a warm-up so short that divergence
-can show; one model a core, side by side. A model that hears nothing gives every recording the
+there are no recordings, of tones), a token each, from the same seed; one model a core, side by
+side. A model that hears nothing gives every recording the
 same logits: how low its loss gets is printed as well. What is finished is kept in `--out`, and a
 second run goes on from there.
 `python -m benchmarks.depth [--blocks 12,50,100] [--steps N] [--json]`
@@ -50,12 +50,12 @@ from tfasr.preparation.preparation import Preparation
 from tfasr.text.tokenizer import Tokenizer
 from tfasr.training.optimizer import make_optimizer
 
-_KINDS: tuple[Residual, ...] = ("deep_norm", "deep_norm_mixture", "post_norm", "pre_norm")
-_ENCODER = EncoderConfig(dim=32, num_heads=4, conv_kernel=7, norm_groups=8, dropout=0.0)
-_OPTIMIZER = OptimizerConfig(peak=2e-3, warmup=25)
+_KINDS: tuple[Residual, ...] = ("deep_norm", "deep_norm_release", "post_norm", "pre_norm")
+_ENCODER = EncoderConfig(dim=32, num_heads=4, conv_kernel=5, norm_groups=8, dropout=0.0)
+_OPTIMIZER = OptimizerConfig(peak=1.5e-3, warmup=100)
 _SEED = 0
 _RATE = 8000
-_STRINGS = 256
+_STRINGS = 960
 _BATCH = 24
 # Share of the loss of a model that hears nothing, under which one is said to learn.
 _LEARNT = 0.9
@@ -234,7 +234,8 @@ def _prepared(source: Path, out: Path, corpus: str) -> PreparedData:
             train_strings=_STRINGS, valid_strings=0, test_strings=0, min_digits=1, max_digits=1
         ),
         fbank=FbankConfig(sample_rate=_RATE, num_mels=40),
-        tokenizer=TokenizerConfig(kind="char"),
+        # Enough pieces for each digit to be one.
+        tokenizer=TokenizerConfig(kind="bpe", vocabulary=52),
     )
     preparation = Preparation(config)
     if not preparation.is_done:
@@ -282,7 +283,8 @@ def _trained(cells: Sequence[Cell], batches: list[Batch], log: Path) -> dict[Cel
     # The deepest first: what is begun last should not be what takes longest.
     missing = sorted(set(cells) - curves.keys(), key=lambda cell: -cell.model.num_blocks)
     spawn = get_context("spawn")
-    with ProcessPoolExecutor(os.cpu_count(), mp_context=spawn, max_tasks_per_child=1) as pool:
+    cores = len(os.sched_getaffinity(0))
+    with ProcessPoolExecutor(cores, mp_context=spawn, max_tasks_per_child=1) as pool:
         waiting = {pool.submit(_train, cell, batches): cell for cell in missing}
         for future in as_completed(waiting):
             cell, curve = waiting[future], future.result()

@@ -14,7 +14,7 @@ from rich.table import Table
 from tfasr.artifacts.files import read_json, read_json_lines, write_text
 from tfasr.configs.quickstart import QuickstartConfig
 from tfasr.serving.client import transcribe_url
-from tfasr.study.ranking import BlockScore, Ranking
+from tfasr.study.ranking import Ranking
 
 _URL = re.compile(r"http://\S+/v1/models/[\w.-]+")
 
@@ -153,9 +153,13 @@ def _table(folders: _Folders, row: dict[str, Any], text: str) -> Table:
     table.add_row(
         "word error rate after central training, close microphone", _rate(folders, "close")
     )
-    table.add_row("three most ambient blocks, error rate when reset", _blocks(ranking.blocks[:3]))
     table.add_row(
-        "three most critical blocks, error rate when reset", _blocks(ranking.blocks[:-4:-1])
+        "three most ambient blocks, error rate when reset",
+        _blocks(ranking, ranking.most_ambient(3)),
+    )
+    table.add_row(
+        "three most critical blocks, error rate when reset",
+        _blocks(ranking, ranking.most_critical(3)),
     )
     last = rounds[-1]
     table.add_row(
@@ -184,8 +188,9 @@ def _rate(folders: _Folders, name: str) -> str:
     return f"{100 * values['wer']:.2f} % ({100 * low:.2f} to {100 * high:.2f})"
 
 
-def _blocks(scores: tuple[BlockScore, ...]) -> str:
-    return ", ".join(f"{score.block}: {100 * score.wer:.2f} %" for score in scores)
+def _blocks(ranking: Ranking, blocks: tuple[int, ...]) -> str:
+    rates = {block: ranking.baseline_wer + p for block, p in ranking.penalties().items()}
+    return ", ".join(f"{block}: {100 * rates[block]:.2f} %" for block in blocks)
 
 
 def _minutes(seconds: float) -> str:

@@ -1,146 +1,209 @@
 """`tfasr study`: a run to the ranking of its blocks."""
 
-import csv
-import hashlib
-import io
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
 
 from pipelines.progress import ProgressLine
-from tfasr.artifacts.files import read_json, write_json, write_text
 from tfasr.configs.study import StudyConfig
-from tfasr.data.pipelines import evaluation_batches
-from tfasr.data.prepared import PreparedData
-from tfasr.models.layout import weights_hash
-from tfasr.study.figures import draw_blocks
-from tfasr.study.ranking import Ranking
-from tfasr.study.reset import BlockErrors, ResetStudy, study_block
-from tfasr.study.scores import by_penalty, score_block
+from tfasr.models.churn import Churn, measure_churn
+from tfasr.models.layout import Layout
+from tfasr.study.comparison import Studied, families
+from tfasr.study.ranking import Ranking, Score
+from tfasr.study.report import Study, write_report
+from tfasr.study.resets import Reset, each_block, each_module, each_pair, growing_sets
+from tfasr.study.scores import by_penalty, require_words, score_reset, words_to_decide
+from tfasr.study.signals import SIGNALS, Batch, Signal
+from tfasr.study.subject import Subject
+from tfasr.study.workers import evaluate_in_processes
 from tfasr.training.run import Run
 
-
-class _Results:
-    """Errors of each block, kept in one file so that an interrupted study goes on.
-
-    Args:
-        path: The file.
-        settings: What the errors depend on; those of other settings are thrown away.
-    """
-
-    def __init__(self, run: Run, settings: dict[str, object]) -> None:
-        self.path = run.folder / "study" / "errors.json"
-        kept = read_json(self.path) if self.path.is_file() else {}
-        self.values = kept if kept.get("settings") == settings else {"settings": settings}
-
-    def __contains__(self, name: str) -> bool:
-        return name in self.values
-
-    def __getitem__(self, name: str) -> NDArray[np.int64]:
-        return np.array(self.values[name])
-
-    def add(self, **errors: NDArray[np.int64]) -> None:
-        self.values |= {name: value.tolist() for name, value in errors.items()}
-        write_json(self.path, self.values)
+# Behind the name of a method.
+_ANEW = ", statistics made anew"
 
 
 def run(config: StudyConfig) -> None:
-    """Studies every block, or goes on where it was interrupted."""
-    folder, data = Run(config.run), PreparedData(config.data)
-    folder.check_data(data)
-    step = config.step or folder.checkpoints.best_step()
-    model = folder.trained_model(config.step)
-    domains = config.domains or data.domains_to_train_on(())
-    batches = evaluation_batches(
-        data.source(config.split),
-        data.durations(config.split, domains),
-        domains=domains,
-        extractor=folder.extractor,
+    """Studies the parts of a model, or goes on where it was interrupted."""
+    others = [_studied(folder) for folder in config.beside]
+    # What can't be compared is refused before hours of work, not after them.
+    families(others)
+    subject = Subject(config, config.step, config.draws)
+    require_words(subject.words, config.margin)
+    names = [config.method] if config.ranks_by_signal else SIGNALS if config.signals else ()
+    # Decoded once, so that what a signal takes is its own.
+    batches = list(subject.batches()) if names else []
+    signals = [_signal(subject, name, batches) for name in names]
+    if config.ranks_by_signal:
+        ranking = _ranking(subject, blocks=_by_signal(signals[0]))
+    else:
+        ranking = _by_resets(subject)
+    out = config.folder
+    study = Study(
+        ranking=ranking,
+        margin=config.margin,
+        block_parameters=tuple(
+            sum(entry.size for entry in subject.layout.of_block(block))
+            for block in range(subject.layout.num_blocks)
+        ),
+        total_parameters=subject.layout.parameters(),
+        over_training=_over_training(config),
+        churn=_churn(config, subject),
+        signals=() if config.ranks_by_signal else signals,
+        others=[*others, _placed(subject.run, ranking)] if others else [],
+        command=ranking.command,
     )
-    study = ResetStudy(model, folder.tokenizer.pieces, folder.config.seed, batches)
-    rows = [row for row in data.manifest(config.split) if row["domain"] in domains]
-    model_hash = weights_hash(study.layout)
-    heard = "\n".join(f"{row['id']}\t{row['text']}" for row in rows)
-    data_hash = hashlib.sha256(heard.encode()).hexdigest()
-    settings: dict[str, object] = {"model": model_hash, "data": data_hash, "draws": config.draws}
-    results = _evaluate_blocks(study, config, _Results(folder, settings))
-    words = study.words()
-    scores = [
-        score_block(block, errors, results["intact"], words)
-        for block, errors in enumerate(_block_errors(results, study.layout.num_blocks))
-    ]
-    ranking = Ranking(
-        blocks=by_penalty(scores),
-        baseline_wer=float(results["intact"].sum() / words.sum()),
-        method="rerandomise",
-        seeds=tuple(range(1, config.draws + 1)),
+    # The ranking comes last: where it is, the report is too.
+    write_report(out / "report.html", study)
+    ranking.write(out / "ranking.json")
+    _tell(ranking, config)
+    print(f"written to {out}: ranking.json, report.html and its tables as CSV")
+
+
+def _by_resets(subject: Subject) -> Ranking:
+    config, layout = subject.config, subject.layout
+    blocks = _scores(subject, "blocks", each_block(layout))
+    found: dict[str, Any] = {"blocks": by_penalty(blocks)}
+    if "modules" in config.what:
+        found["modules"] = by_penalty(_scores(subject, "modules", each_module(layout)))
+    if "cumulative" in config.what:
+        order = [score.blocks[0] for score in found["blocks"]]
+        found["cumulative"] = tuple(_scores(subject, "cumulative", growing_sets(order)))
+    if "pairs" in config.what:
+        found["pairs"] = by_penalty(_scores(subject, "pairs", each_pair(layout)))
+    return _ranking(subject, **found)
+
+
+def _scores(subject: Subject, job: str, resets: Sequence[Reset]) -> list[Score]:
+    """Tries resets, or reads what they came to, and scores them in their order."""
+    line = ProgressLine(f"study {job}")
+    if subject.config.jobs > 1:
+        evaluate_in_processes(subject, resets, line)
+    else:
+        subject.evaluate(resets, line)
+    intact, words = subject.results.intact()
+    first = subject.config.method == "reinitialise"
+    return [score_reset(reset, subject.results[reset], intact, words, first) for reset in resets]
+
+
+def _ranking(subject: Subject, **scores: tuple[Score, ...]) -> Ranking:
+    config = subject.config
+    subject.evaluate([], lambda done, total: None)
+    intact, words = subject.results.intact()
+    return Ranking(
+        **scores,
+        baseline_wer=float(intact.sum() / words.sum()),
+        method=config.method + (_ANEW if config.statistics == "reestimated" else ""),
+        seeds=tuple(range(1, subject.draws + 1)),
+        step=subject.step,
+        model_hash=subject.model_hash,
+        data_hash=subject.data_hash,
         utterances=len(words),
         words=int(words.sum()),
-        command=f"tfasr study --run {config.run} --data {config.data} --split {config.split}",
-        step=step,
-        model_hash=model_hash,
-        data_hash=data_hash,
+        command=_command(config),
     )
-    out = config.run / "study"
-    ranking.write(out / "ranking.json")
-    write_text(out / "blocks.csv", _csv(ranking))
-    draw_blocks(ranking, config.margin, out / "blocks.png")
-    Console().print(_table(ranking, config.margin))
-    print(f"written to {out}: ranking.json, blocks.csv, blocks.png")
 
 
-def _evaluate_blocks(study: ResetStudy, config: StudyConfig, results: _Results) -> _Results:
-    line = ProgressLine("study")
-    if "intact" not in results:
-        results.add(intact=study.intact_errors())
-    for block in range(study.layout.num_blocks):
-        if f"rerandomised_{block}" not in results:
-            errors = study_block(study, block, config.draws)
-            results.add(
-                **{
-                    f"reinitialised_{block}": errors.reinitialised,
-                    f"rerandomised_{block}": errors.rerandomised,
-                }
-            )
-        line(block + 1, study.layout.num_blocks)
-    return results
+def _command(config: StudyConfig) -> str:
+    given = {
+        "--run": config.run,
+        "--data": config.data,
+        "--split": config.split,
+        "--domains": ",".join(config.domains),
+        "--what": ",".join(config.what),
+        "--method": config.method,
+        "--draws": config.draws,
+        "--margin": config.margin,
+    }
+    return " ".join(["tfasr study", *(f"{name} {value}" for name, value in given.items() if value)])
 
 
-def _block_errors(results: _Results, num_blocks: int) -> list[BlockErrors]:
+def _by_signal(signal: Signal) -> tuple[Score, ...]:
+    return by_penalty(
+        Score(blocks=(block,), penalty=float(value)) for block, value in enumerate(signal.values)
+    )
+
+
+def _signal(subject: Subject, name: str, batches: Sequence[Batch]) -> Signal:
+    run = subject.run.config
+    measure = SIGNALS[name]
+    return measure(subject.model, subject.layout, run.seed, batches, run.objective)
+
+
+def _over_training(config: StudyConfig) -> Mapping[int, Ranking]:
+    """Ranks the blocks at each kept checkpoint, by one draw."""
+    if not config.over_training:
+        return {}
+    rankings = {}
+    for step in Run(config.run).checkpoints.steps():
+        subject = Subject(config, step, draws=1)
+        scores = _scores(subject, f"step {step}", each_block(subject.layout))
+        rankings[step] = _ranking(subject, blocks=by_penalty(scores))
+    return rankings
+
+
+def _churn(config: StudyConfig, subject: Subject) -> Sequence[Churn]:
+    """Measures churn at each kept checkpoint, or of the model that is studied."""
+    run = subject.run
+    if not config.over_training:
+        return [measure_churn(subject.layout, run.config.seed, subject.step)]
     return [
-        BlockErrors(results[f"reinitialised_{block}"], results[f"rerandomised_{block}"])
-        for block in range(num_blocks)
+        measure_churn(Layout(run.trained_model(step)), run.config.seed, step)
+        for step in run.checkpoints.steps()
     ]
 
 
-def _csv(ranking: Ranking) -> str:
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["block", "wer", "penalty", "low", "high", "reinitialised_wer"])
-    for score in ranking.blocks:
-        figures = [score.wer, score.penalty, *score.interval, score.reinitialised_wer]
-        writer.writerow([score.block, *(f"{figure:.6f}" for figure in figures)])
-    return text.getvalue()
+def _studied(folder: Path) -> Studied:
+    """Reads a study that was made before, of a run or in a folder of its own."""
+    study = folder / "study" if (folder / "study" / "ranking.json").is_file() else folder
+    ranking = Ranking.read(study / "ranking.json")
+    home = Run(folder if (folder / "config.yaml").is_file() else study.parent)
+    return _placed(home, ranking)
 
 
-def _table(ranking: Ranking, margin: float) -> Table:
+def _placed(home: Run, ranking: Ranking) -> Studied:
+    """Names what runs that differ in their seeds only are called together."""
+    model = home.model_config
+    norm = model.encoder.conv_norm.replace("_", " ")
+    family = f"{model.num_blocks} blocks, {model.dim} wide, {norm} norm"
+    if ranking.method.endswith(_ANEW):
+        family += _ANEW
+    return Studied(family=family, seed=home.config.seed, ranking=ranking)
+
+
+def _tell(ranking: Ranking, config: StudyConfig) -> None:
+    title = f"intact {100 * ranking.baseline_wer:.2f} %, {ranking.words} words"
+    if config.ranks_by_signal:
+        table = Table("block", config.method, title=f"by {config.method}, most ambient first")
+        for score in ranking.blocks:
+            table.add_row(score.name, f"{score.penalty:.4g}")
+    else:
+        table = _reset_table(ranking, config.margin, title)
+    Console().print(table)
+
+
+def _reset_table(ranking: Ranking, margin: float, title: str) -> Table:
     table = Table(
         "block",
         "word error rate",
         "penalty (95 %)",
         "weights of step 0",
         "",
-        title=f"one block reset, most ambient first; intact {100 * ranking.baseline_wer:.2f} %",
+        title=f"one block reset, most ambient first; {title}",
     )
     for score in ranking.blocks:
-        low, high = (100 * end for end in score.interval)
+        verdict: str = score.verdict(margin)
+        if verdict == "undecided":
+            needed = words_to_decide(score, margin, ranking.words)
+            verdict += f"; about {needed:,} words would tell" if needed else ""
+        low, high = (100 * end for end in score.interval or ())
         table.add_row(
-            str(score.block),
-            f"{100 * score.wer:.2f} %",
+            score.name,
+            f"{100 * (ranking.baseline_wer + score.penalty):.2f} %",
             f"{100 * score.penalty:+.2f} ({low:+.2f} to {high:+.2f})",
-            f"{100 * score.reinitialised_wer:.2f} %",
-            "ambient" if score.interval[1] < margin else "critical",
+            f"{100 * (score.reinitialised_wer or 0.0):.2f} %",
+            verdict,
         )
     return table

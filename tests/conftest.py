@@ -1,7 +1,7 @@
 """Noise, and a corpus, a run and their data small enough to make in a test."""
 
 import resource
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,8 @@ from tfasr.configs.seeds import counted_generator
 from tfasr.configs.training import OptimizerConfig, TrainConfig
 from tfasr.data.prepared import PreparedData
 from tfasr.preparation.preparation import Preparation
+from tfasr.study.ranking import Ranking, Score
+from tfasr.study.scores import by_penalty
 from tfasr.training.checkpoints import Progress
 from tfasr.training.run import Run
 
@@ -51,6 +53,37 @@ def speak(text: str, name: str) -> NDArray[np.int16]:
     time = np.arange(RATE // 4) / RATE
     tones = np.concatenate([np.sin(2 * np.pi * TONES[word] * time) for word in text.split()])
     return np.asarray(6000 * tones + generator.normal(0, 300, len(tones)), np.int16)
+
+
+@pytest.fixture(scope="session")
+def rank_blocks() -> Callable[..., Ranking]:
+    """A ranking by penalties of blocks, each with an interval of 0.01 to either side."""
+
+    def rank(penalties: Mapping[int, float], **settings: Any) -> Ranking:
+        scores = [
+            Score(
+                blocks=(block,),
+                penalty=penalty,
+                interval=(penalty - 0.01, penalty + 0.01),
+                reinitialised_wer=0.1 + penalty,
+                rerandomised_wer=(0.1 + penalty,),
+            )
+            for block, penalty in penalties.items()
+        ]
+        about = {
+            "baseline_wer": 0.1,
+            "method": "rerandomise",
+            "seeds": (1,),
+            "step": 1000,
+            "model_hash": "0123456789abcdef",
+            "data_hash": "fedc",
+            "utterances": 300,
+            "words": 1500,
+            "command": "tfasr study --run run",
+        }
+        return Ranking(blocks=by_penalty(scores), **{**about, **settings})
+
+    return rank
 
 
 @pytest.fixture(scope="session")

@@ -24,7 +24,7 @@ from tfasr.federated.plans import kept_units
 from tfasr.federated.process import build_process
 from tfasr.federated.rounds import Population
 from tfasr.models.layout import Layout, weights_hash
-from tfasr.study.ranking import BlockScore, Ranking
+from tfasr.study.ranking import Ranking
 from tfasr.text.tokenizer import Tokenizer, train_tokenizer
 from tfasr.training.checkpoints import Progress
 from tfasr.training.run import Run
@@ -105,31 +105,10 @@ def origin(data: PreparedData, tmp_path_factory: pytest.TempPathFactory) -> Run:
 
 
 @pytest.fixture(scope="session")
-def ranking(origin: Run) -> Ranking:
+def ranking(origin: Run, rank_blocks: Callable[..., Ranking]) -> Ranking:
     """Block 1 is ambient, block 0 critical."""
-    scores = tuple(
-        BlockScore(
-            block=block,
-            wer=penalty,
-            penalty=penalty,
-            interval=(0.0, 1.0),
-            reinitialised_wer=penalty,
-            rerandomised_wer=(penalty,),
-        )
-        for block, penalty in ((1, 0.1), (0, 0.5))
-    )
-    return Ranking(
-        blocks=scores,
-        baseline_wer=0.0,
-        method="rerandomise",
-        seeds=(0,),
-        step=1,
-        model_hash=weights_hash(Layout(origin.trained_model())),
-        data_hash="",
-        utterances=3,
-        words=3,
-        command="",
-    )
+    model_hash = weights_hash(Layout(origin.trained_model()))
+    return rank_blocks({1: 0.1, 0: 0.5}, model_hash=model_hash)
 
 
 @pytest.fixture(scope="session")

@@ -117,15 +117,18 @@ def test_the_same_text_is_heard_everywhere(data, heard, model, url, corpus, tmp_
 def test_the_ranking_is_of_the_run_that_was_studied(run, ranking):
     found = Ranking.read(ranking)
     assert found.model_hash == weights_hash(Layout(Run(run).trained_model()))
-    assert {score.block for score in found.blocks} == {0, 1}
+    assert found.penalties().keys() == {0, 1}
     assert found.words == 8  # The validation utterances that are not withheld are of two words.
 
 
 def test_a_study_is_not_done_twice(data, run, ranking, capsys):
-    errors = run / "study" / "errors.json"
-    before = errors.stat().st_mtime_ns
-    tfasr("study", "--run", run, "--data", data, "--draws", "1")
-    assert errors.stat().st_mtime_ns == before
+    def written():
+        return {path.name: path.stat().st_mtime_ns for path in run.glob("study/errors/*/*.json")}
+
+    before = written()
+    assert {"intact.json", "block-0.json", "block-1.json"} <= before.keys()
+    tfasr("study", "--run", run, "--data", data, "--draws", "1", "--margin", "0.5")
+    assert written() == before
 
 
 def test_the_most_ambient_block_is_frozen(model, ranking):

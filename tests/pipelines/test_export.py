@@ -7,7 +7,6 @@ from tfasr.artifacts.files import read_json, sha256_of, write_json
 from tfasr.configs.export import ExportConfig, FreezeConfig
 from tfasr.models.layout import Layout, weights_hash
 from tfasr.serving.runtime import newest_version
-from tfasr.study.ranking import BlockScore, Ranking
 
 
 @pytest.fixture(scope="module")
@@ -16,31 +15,9 @@ def layout(tiny_run):
 
 
 @pytest.fixture(scope="module")
-def ranking(layout):
+def ranking(layout, rank_blocks):
     """Block 1 is the most ambient."""
-    scores = tuple(
-        BlockScore(
-            block=block,
-            wer=penalty,
-            penalty=penalty,
-            interval=(0.0, 1.0),
-            reinitialised_wer=penalty,
-            rerandomised_wer=(penalty,),
-        )
-        for block, penalty in ((1, 0.1), (0, 0.5))
-    )
-    return Ranking(
-        blocks=scores,
-        baseline_wer=0.0,
-        method="rerandomise",
-        seeds=(1,),
-        step=3,
-        model_hash=weights_hash(layout),
-        data_hash="",
-        utterances=3,
-        words=3,
-        command="",
-    )
+    return rank_blocks({1: 0.1, 0: 0.5}, model_hash=weights_hash(layout))
 
 
 @pytest.fixture(scope="module")

@@ -13,7 +13,8 @@ from tfasr.evaluation.transcription import model_transcriber, transcribe_batches
 from tfasr.models.building import build_model
 from tfasr.models.initialization import initialize
 from tfasr.models.layout import Layout, weights_hash
-from tfasr.study.reset import FIRST_WEIGHTS, ResetStudy, study_block
+from tfasr.study.reset import FIRST_WEIGHTS, ResetStudy, study_reset
+from tfasr.study.resets import Reset
 
 
 @pytest.fixture(scope="module")
@@ -51,10 +52,10 @@ def naive_errors(tiny_run, batches):
     transcribe = model_transcriber(other, tiny_run.tokenizer.pieces)
 
     @functools.cache
-    def evaluate(block=None, draw=0):
+    def evaluate(blocks=(), draw=0, module=None):
         other.set_weights(trained)
-        if block is not None:
-            initialize(Layout(other).of_block(block), tiny_run.config.seed, draw)
+        for block in blocks:
+            initialize(Layout(other).of_block(block, module), tiny_run.config.seed, draw)
         heard = transcribe_batches(transcribe, batches)
         return count_word_errors([h.reference for h in heard], [h.text for h in heard]).errors
 
@@ -63,7 +64,9 @@ def naive_errors(tiny_run, batches):
 
 def test_the_model_babbles_so_that_errors_mean_something(naive_errors, study):
     assert len(set(naive_errors().tolist())) > 1
-    assert naive_errors(0, 1).tolist() != naive_errors(1, 1).tolist() != naive_errors().tolist()
+    assert (
+        naive_errors((0,), 1).tolist() != naive_errors((1,), 1).tolist() != naive_errors().tolist()
+    )
 
 
 def test_words_are_those_of_the_references(study):
@@ -77,21 +80,21 @@ def test_no_reset_is_a_plain_evaluation(study, naive_errors):
 def test_each_reset_is_an_evaluation_of_the_model_with_that_block_reset(study, naive_errors):
     for block in (0, 1):
         for draw in (FIRST_WEIGHTS, 1, 2):
-            ours = study.errors_with_reset(block, draw)
+            ours = study.errors(Reset((block,)), draw)
             np.testing.assert_array_equal(
-                ours, naive_errors(block, draw), err_msg=f"{block} {draw}"
+                ours, naive_errors((block,), draw), err_msg=f"{block} {draw}"
             )
 
 
 def test_the_intact_model_is_evaluated_at_any_time(study, naive_errors):
-    study.errors_with_reset(1, 1)
+    study.errors(Reset((1,)), 1)
     np.testing.assert_array_equal(study.intact_errors(), naive_errors())
 
 
 def test_the_weights_are_as_before(study, model):
     before = weights_hash(study.layout)
-    study_block(study, 0, draws=1)
-    study_block(study, 1, draws=1)
+    study_reset(study, Reset((0,)), draws=1)
+    study_reset(study, Reset((1,)), draws=1)
     assert weights_hash(Layout(model)) == before
 
 
@@ -99,20 +102,31 @@ def test_the_weights_are_as_before_even_when_the_evaluation_fails(tiny_run, mode
     before = weights_hash(Layout(model))
     study = ResetStudy(model, ["a piece of many"], tiny_run.config.seed, batches)
     with pytest.raises(tf.errors.InvalidArgumentError):
-        study.errors_with_reset(0, 1)
+        study.errors(Reset((0,)), 1)
     assert weights_hash(Layout(model)) == before
 
 
 def test_a_block_is_studied_with_its_first_weights_and_fresh_ones(study, naive_errors):
-    errors = study_block(study, 1, draws=2)
-    np.testing.assert_array_equal(errors.reinitialised, naive_errors(1, 0))
-    np.testing.assert_array_equal(errors.rerandomised, [naive_errors(1, 1), naive_errors(1, 2)])
+    errors = study_reset(study, Reset((1,)), draws=2)
+    np.testing.assert_array_equal(errors.reinitialised, naive_errors((1,), 0))
+    np.testing.assert_array_equal(
+        errors.rerandomised, [naive_errors((1,), 1), naive_errors((1,), 2)]
+    )
 
 
-def test_blocks_are_studied_upwards(study):
-    study.errors_with_reset(1, 1)
-    with pytest.raises(ValueError, match="upwards; got block=0 after 1"):
-        study.errors_with_reset(0, 1)
+def test_a_lower_block_is_studied_after_a_higher_one(study, naive_errors):
+    study.errors(Reset((1,)), 1)
+    np.testing.assert_array_equal(study.errors(Reset((0,)), 1), naive_errors((0,), 1))
+
+
+def test_blocks_are_reset_together(study, naive_errors):
+    np.testing.assert_array_equal(study.errors(Reset((0, 1)), 2), naive_errors((0, 1), 2))
+
+
+@pytest.mark.parametrize("module", ["attention", "feed_forward_2", "convolution"])
+def test_a_module_is_reset_alone(study, naive_errors, module):
+    ours = study.errors(Reset((1,), module), 1)
+    np.testing.assert_array_equal(ours, naive_errors((1,), 1, module))
 
 
 def test_a_streaming_transducer_is_studied_as_it_hears(tiny_run, batches, noise):
@@ -133,5 +147,5 @@ def test_a_streaming_transducer_is_studied_as_it_hears(tiny_run, batches, noise)
     heard = transcribe_batches(model_transcriber(model, tiny_run.tokenizer.pieces), batches)
     expected = count_word_errors([h.reference for h in heard], [h.text for h in heard]).errors
     assert any(h.text for h in heard)
-    study.errors_with_reset(2, 1)
+    study.errors(Reset((2,)), 1)
     np.testing.assert_array_equal(study.intact_errors(), expected)

@@ -7,6 +7,7 @@ from tensorflow.python.framework.config import disable_op_determinism
 
 from tfasr.artifacts.files import read_json_lines
 from tfasr.configs.features import AugmentConfig, SpecAugmentConfig
+from tfasr.configs.model import ModelConfig, TransformerConfig
 from tfasr.configs.training import OptimizerConfig
 from tfasr.data.batches import make_buckets
 from tfasr.data.pipelines import TrainingPipeline
@@ -230,3 +231,40 @@ def test_data_without_an_utterance_is_refused(config, tiny_data):
     config = replace(config, domains=("car",), run=config.run.with_name("car"))
     with pytest.raises(ValueError, match="data: holds no utterance to train on"):
         trainer_of(config, tiny_data).train(silent)
+
+
+@pytest.fixture(scope="module")
+def two_blocks(config, tiny_data):
+    """Two steps of two small blocks, of which one can move more than the other."""
+    transformer = TransformerConfig(num_blocks=2, dim=8, num_heads=2, ff_units=12)
+    model = ModelConfig(family="transformer", transformer=transformer)
+    config = replace(
+        config, model=model, steps=2, valid_every=2, run=config.run.with_name("two_blocks")
+    )
+    trainer = trainer_of(config, tiny_data)
+    trainer.train(silent)
+    return trainer
+
+
+def test_the_churn_of_the_validated_model_is_in_the_events(two_blocks, scalars_of):
+    moved = {}
+    pairs = zip(two_blocks.average.variables, two_blocks.run.initial_model().variables, strict=True)
+    for now, first in pairs:
+        if now.name.startswith("block_") and now.name.endswith("kernel:0"):
+            block, module, _ = now.name.split("/", 2)
+            square = np.sum(np.square(now.numpy() - first.numpy(), dtype=np.float64))
+            moved[module, block] = moved.get((module, block), 0) + square
+    largest = {m: max(moved[m, "block_0"], moved[m, "block_1"]) for m, _ in moved}
+    expected = {
+        (2, f"churn/{module}/{block}"): (square / largest[module]) ** 0.5
+        for (module, block), square in moved.items()
+    }
+    scalars = scalars_of(two_blocks.run.folder / "tensorboard")
+    churn = {key: value for key, value in scalars.items() if key[1].startswith("churn")}
+    assert len(expected) == 4
+    assert churn == pytest.approx(expected, rel=1e-5)
+    assert min(churn.values()) < 0.99
+
+
+def test_churn_is_not_in_the_log(two_blocks):
+    assert metrics(two_blocks)[-1] == {"step": 2, "valid_wer": rate_of(two_blocks.average)["wer"]}

@@ -3,10 +3,10 @@
 from pathlib import Path
 
 from tfasr.artifacts.files import read_json, write_text
+from tfasr.artifacts.html import Html, element, join, page
 from tfasr.audio.utterance import SPLITS
 from tfasr.data.prepared import PreparedData
 from tfasr.preparation.report_counts import count_folder
-from tfasr.preparation.report_html import Html, element, join, page
 from tfasr.preparation.report_sections import (
     Facts,
     domains_section,

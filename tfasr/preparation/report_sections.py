@@ -10,11 +10,11 @@ from typing import Any
 
 import numpy as np
 
+from tfasr.artifacts.html import Html, element, histogram, join, table
 from tfasr.audio.utterance import SPLITS
 from tfasr.configs.data import BatchConfig
 from tfasr.data.prepared import PreparedData
 from tfasr.preparation.report_counts import Amount, FolderCounts, SplitCounts
-from tfasr.preparation.report_html import Html, element, histogram, join, table
 
 # Speakers, words and characters that are listed; the rest is summed up.
 LISTED = 20

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from tfasr.artifacts.html import Html, element, histogram, join, table
 from tfasr.audio.utterance import SPLITS, Split
 from tfasr.preparation.report_counts import (
     FASTEST,
@@ -16,7 +17,6 @@ from tfasr.preparation.report_counts import (
     worst_cramped,
     worst_suspects,
 )
-from tfasr.preparation.report_html import Html, element, histogram, join, table
 from tfasr.preparation.report_sections import LISTED, Facts, heading, share
 
 # Transcripts beyond so many characters are cut short.

@@ -1,4 +1,4 @@
-"""Reset one block of a trained model at a time, and listen."""
+"""Reset parts of a trained model, and listen."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -14,6 +14,8 @@ from tfasr.evaluation.error_rates import count_word_errors
 from tfasr.models.acoustic_model import AcousticModel
 from tfasr.models.initialization import initialize
 from tfasr.models.layout import Layout
+from tfasr.study.batch_statistics import BatchStatistics, is_statistic
+from tfasr.study.resets import Reset
 
 # The draw that gives the weights of step 0.
 FIRST_WEIGHTS = 0
@@ -23,25 +25,29 @@ FIRST_WEIGHTS = 0
 class _Batch:
     """One batch on its way through the intact model.
 
-    `encoding` is what the next block to be studied takes in.
+    `first` is what block 0 takes in, `encoding` what the block at hand does, either with its
+    mask.
     """
 
-    encoding: tf.Tensor
-    mask: tf.Tensor
+    first: tuple[tf.Tensor, tf.Tensor]
+    encoding: tuple[tf.Tensor, tf.Tensor]
     references: list[str]
 
 
 class ResetStudy:
-    """Evaluates a model with one block reset, for each of its blocks in turn.
+    """Evaluates a model with parts of it reset.
 
-    Resetting block k leaves what blocks 0 to k - 1 give as it was, so those encodings are kept:
-    a study costs about half of as many whole evaluations.
+    The batches are decoded once and kept. Resetting block k leaves what blocks 0 to k - 1 give
+    as it was, so that is kept too: to reset each block in turn costs about half of as many whole
+    evaluations, if they are asked for upwards. Memory is two encodings of every batch.
 
     Args:
         model: The trained model; its weights are as before after every call.
         pieces: Surfaces of its tokens.
         run_seed: The seed that its first weights came from.
         batches: What to evaluate on, as `evaluation_batches` makes them.
+        statistics: Makes those of batch normalisation anew after each reset; None keeps them.
+            The moving averages themselves are never reset.
 
     Source: "Ambient layers", section 2.3.
     """
@@ -52,10 +58,12 @@ class ResetStudy:
         pieces: Sequence[str],
         run_seed: int,
         batches: Iterable[dict[str, tf.Tensor]],
+        statistics: BatchStatistics | None = None,
     ) -> None:
         self.model = model
         self.layout = Layout(model)
         self.run_seed = run_seed
+        self.statistics = statistics
         dim = model.subsampling.dim
         encoding = tf.TensorSpec([None, None, dim], tf.float32)
         mask = tf.TensorSpec([None, None], tf.bool)
@@ -76,8 +84,8 @@ class ResetStudy:
         self._next = 0
 
     def _first(self, batch: dict[str, tf.Tensor]) -> _Batch:
-        encoding, mask = self.model.subsample(batch["features"], batch["num_frames"])
-        return _Batch(encoding, mask, [text.decode() for text in batch["text"].numpy()])
+        encoding = self.model.subsample(batch["features"], batch["num_frames"])
+        return _Batch(encoding, encoding, [text.decode() for text in batch["text"].numpy()])
 
     def words(self) -> NDArray[np.int64]:
         """Reference words of each utterance, [N] int64."""
@@ -85,44 +93,57 @@ class ResetStudy:
         return count_word_errors(references, references).length
 
     def intact_errors(self) -> NDArray[np.int64]:
-        """Word errors of each utterance with no block reset, [N] int64."""
+        """Word errors of each utterance with nothing reset, [N] int64."""
         return self._errors_from(self._next)
 
-    def errors_with_reset(self, block: int, draw: int) -> NDArray[np.int64]:
-        """Word errors of each utterance with a block reset.
+    def errors(self, reset: Reset, draw: int) -> NDArray[np.int64]:
+        """Word errors of each utterance with parts of the model reset.
 
         Args:
-            block: Index of the block, not below that of an earlier call.
+            reset: The parts. Going upwards by the lowest block is fast: below it, the work of
+                the blocks in between is done again.
             draw: `FIRST_WEIGHTS`, or any other number for fresh weights.
 
         Returns:
             [N] int64.
 
         Raises:
-            ValueError: The block lies below one that was already studied.
+            ValueError: The model has no such parts.
         """
-        self._advance(block)
-        entries = self.layout.of_block(block)
-        trained = [entry.variable.numpy() for entry in entries]
+        lowest = reset.blocks[0]
+        entries = [entry for entry in reset.entries(self.layout) if not is_statistic(entry)]
+        self._go_to(lowest)
+        above = [
+            entry
+            for block in range(lowest, self.layout.num_blocks)
+            for entry in self.layout.of_block(block)
+            if is_statistic(entry)
+        ]
+        changed = [*entries, *above]
+        trained = [entry.variable.numpy() for entry in changed]
         initialize(entries, self.run_seed, draw)
         try:
-            return self._errors_from(block)
+            if self.statistics is not None:
+                self.statistics.estimate(lowest, [batch.encoding for batch in self._batches])
+            return self._errors_from(lowest)
         finally:
-            for entry, value in zip(entries, trained, strict=True):
+            for entry, value in zip(changed, trained, strict=True):
                 entry.variable.assign(value)
 
-    def _advance(self, block: int) -> None:
+    def _go_to(self, block: int) -> None:
         if block < self._next:
-            raise ValueError(f"blocks are studied upwards; got block={block} after {self._next}")
+            for batch in self._batches:
+                batch.encoding = batch.first
+            self._next = 0
         for passed in range(self._next, block):
             for batch in self._batches:
-                batch.encoding, batch.mask = self._blocks[passed](batch.encoding, batch.mask)
+                batch.encoding = self._blocks[passed](*batch.encoding)
         self._next = block
 
     def _errors_from(self, block: int) -> NDArray[np.int64]:
         errors = []
         for batch in self._batches:
-            x, mask = batch.encoding, batch.mask
+            x, mask = batch.encoding
             for run_block in self._blocks[block:]:
                 x, mask = run_block(x, mask)
             texts = [text.decode() for text in self._texts(x, mask).numpy()]
@@ -140,21 +161,20 @@ def _run(
 
 
 @dataclass(frozen=True)
-class BlockErrors:
-    """Word errors of each utterance with one block reset.
+class ResetErrors:
+    """Word errors of each utterance with parts of the model reset.
 
     Args:
-        reinitialised: [N], with the block's weights of step 0.
-        rerandomised: [draws, N], with fresh weights.
+        reinitialised: [N], with the weights of step 0.
+        rerandomised: [draws, N], with fresh weights; the draws may be none.
     """
 
     reinitialised: NDArray[np.int64]
     rerandomised: NDArray[np.int64]
 
 
-def study_block(study: ResetStudy, block: int, draws: int) -> BlockErrors:
-    """Resets a block to its first weights and to `draws` fresh ones."""
-    return BlockErrors(
-        study.errors_with_reset(block, FIRST_WEIGHTS),
-        np.stack([study.errors_with_reset(block, draw) for draw in range(1, draws + 1)]),
-    )
+def study_reset(study: ResetStudy, reset: Reset, draws: int) -> ResetErrors:
+    """Resets parts of a model to their first weights and to `draws` fresh ones."""
+    first = study.errors(reset, FIRST_WEIGHTS)
+    fresh = [study.errors(reset, draw) for draw in range(1, draws + 1)]
+    return ResetErrors(first, np.array(fresh, np.int64).reshape(draws, len(first)))

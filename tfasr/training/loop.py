@@ -13,7 +13,10 @@ from tfasr.configs.seeds import counted_seed
 from tfasr.configs.training import TrainConfig
 from tfasr.data.pipelines import TrainingPipeline
 from tfasr.evaluation.transcription import Validation
+from tfasr.models.churn import measure_churn
+from tfasr.models.layout import Layout
 from tfasr.training.checkpoints import Progress
+from tfasr.training.churn_log import log_churn
 from tfasr.training.optimizer import make_optimizer
 from tfasr.training.run import Run
 from tfasr.training.steps import Batch, Steps
@@ -190,6 +193,8 @@ class Trainer:
                 **{f"valid_{k.removeprefix('valid_')}": v for k, v in figures.items()},
             }
         )
+        churn = measure_churn(Layout(self.average), self.config.seed, progress.step)
+        log_churn(self._summary, churn)
         self._last_validation = figures
         return replace(progress, validation=figures)
 

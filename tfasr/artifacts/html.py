@@ -4,6 +4,7 @@ import html
 import io
 import re
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from typing import Any
 
 import matplotlib
@@ -12,7 +13,10 @@ from matplotlib.figure import Figure
 from numpy.typing import ArrayLike, NDArray
 
 # Matplotlib knows no `currentColor`: what is drawn in this colour takes the page's.
-_INK = "#010203"
+INK = "#010203"
+# CSS pixels that a point of a drawing keeps on a narrow screen, where a wide one scrolls: a
+# histogram fits a telephone.
+_NARROWEST = 0.94
 _COLOURS = ("#3b82d6", "#e08a1e", "#2fa36b")
 _STYLE = """
 :root { color-scheme: light dark; --ink: #1c2530; --soft: #5d6b7a; --line: #d9e0e7;
@@ -128,7 +132,7 @@ def histogram(
     edges = _bin_edges(np.concatenate(list(groups.values())))
     beyond = int(sum((own > edges[-1]).sum() for own in groups.values()))
     colours = dict(zip(values, _COLOURS, strict=False))
-    with matplotlib.rc_context({**_ink(), "svg.fonttype": "none", "svg.hashsalt": title}):
+    with ink():
         figure = Figure(figsize=(5.4, 2.6), layout="constrained", facecolor="none")
         axes = figure.subplots()
         for number, (name, own) in enumerate(groups.items()):
@@ -139,16 +143,14 @@ def histogram(
                 axes.stairs(shares, edges, fill=True, color=colour, alpha=0.25)
         inside = [limit for limit in limits if edges[0] < limit < edges[-1]]
         for limit in inside:
-            axes.axvline(limit, color=_INK, linestyle="--", linewidth=0.8)
+            axes.axvline(limit, color=INK, linestyle="--", linewidth=0.8)
         if inside:
             axes.lines[-1].set_label(limits_label)
         axes.set(xlim=(edges[0], edges[-1]), ylim=(0, None), xlabel=label, ylabel="utterances, %")
         axes.spines[["top", "right"]].set_visible(False)
         figure.legend(loc="outside upper center", ncols=4, frameon=False, columnspacing=1.2)
-        svg = _inline(figure)
-    drawing = Html(svg.replace("<svg ", f'<svg role="img" aria-label="{html.escape(title)}" ', 1))
     note = f" The last bin holds those beyond {edges[-1]:.1f} too: {beyond:,}." if beyond else ""
-    return element("figure", drawing, element("figcaption", f"{title}.{note}"))
+    return drawing(figure, title, f"{title}.{note}")
 
 
 def _bin_edges(values: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -158,20 +160,34 @@ def _bin_edges(values: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.linspace(0, last or 1.0, int(np.clip(len(values) / 5, 8, 40)) + 1)
 
 
-def _ink() -> dict[Any, Any]:
+def ink() -> AbstractContextManager[None]:
+    """Matplotlib's settings to make a figure in, whose text and lines take the page's colour."""
     named = ("text.color", "axes.labelcolor", "axes.edgecolor", "xtick.color", "ytick.color")
-    return {**dict.fromkeys(named, _INK), "font.size": 9.0, "axes.facecolor": "none"}
+    settings: dict[Any, Any] = dict.fromkeys(named, INK)
+    return matplotlib.rc_context({**settings, "font.size": 9.0, "axes.facecolor": "none"})
 
 
-def _inline(figure: Figure) -> str:
-    drawn = io.StringIO()
-    figure.savefig(
-        drawn, format="svg", metadata=dict.fromkeys(("Date", "Creator", "Format", "Type"))
-    )
-    svg = drawn.getvalue()
-    svg = svg[svg.index("<svg ") :].replace(_INK, "currentColor")
+def drawing(figure: Figure, title: str, caption: str) -> Html:
+    """Puts a figure into the page, as SVG.
+
+    Args:
+        figure: Made under `ink`, its face colour "none".
+        title: What a screen reader says, and what keeps the drawing's names apart.
+        caption: What stands under it.
+    """
+    file = io.StringIO()
+    with ink(), matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": title}):
+        figure.savefig(
+            file, format="svg", metadata=dict.fromkeys(("Date", "Creator", "Format", "Type"))
+        )
+    svg = file.getvalue()
+    svg = svg[svg.index("<svg ") :].replace(INK, "currentColor")
     # Every figure of Matplotlib's names its groups alike, and a page wants each name once.
-    return re.sub(r'<g id="[^"]*"', "<g", svg)
+    svg = re.sub(r'<g id="[^"]*"', "<g", svg)
+    width = _NARROWEST * 72 * float(figure.get_figwidth())
+    said = f'role="img" aria-label="{html.escape(title)}" style="min-width:{width:.0f}px"'
+    scrolls = element("div", Html(svg.replace("<svg ", f"<svg {said} ", 1)), class_="scroll")
+    return element("figure", scrolls, element("figcaption", caption))
 
 
 def page(title: str, *body: Html) -> str:
