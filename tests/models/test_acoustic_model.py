@@ -204,7 +204,7 @@ def losses_and_gradients(model, features, num_frames, seed):
         (CONFIG, "float32", False),
         (replace(DEEP, encoder=replace(DEEP.encoder, num_blocks=1)), "float32", True),
         (DEEP, "mixed_bfloat16", False),
-        (STREAMING, "float32", False),
+        (STREAMING, "float32", True),
     ],
 )
 def test_recomputed_blocks_have_the_gradients_of_kept_ones(noise, config, precision, in_graph):
@@ -221,8 +221,10 @@ def test_recomputed_blocks_have_the_gradients_of_kept_ones(noise, config, precis
     run = tf.function(losses_and_gradients, autograph=False) if in_graph else losses_and_gradients
     (loss, kept), (again, recomputed) = (run(model, *arguments) for model in models)
     np.testing.assert_allclose(again, loss, rtol=1e-6)
+    # Of the greatest of all: what a norm takes out again has a gradient of rounding alone.
+    atol = 1e-6 * max(np.abs(gradient).max() for gradient in kept)
     for one, other in zip(kept, recomputed, strict=True):
-        np.testing.assert_allclose(other, one, rtol=1e-5, atol=1e-6 * np.abs(one).max())
+        np.testing.assert_allclose(other, one, rtol=1e-5, atol=atol)
 
 
 def test_recomputing_leaves_inference_and_the_layout_as_they_are(noise):

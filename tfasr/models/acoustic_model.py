@@ -1,7 +1,7 @@
 """Encoders with what turns their encoding into tokens, and the Conformer first of all."""
 
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from math import prod
 from typing import Any
 
@@ -13,6 +13,7 @@ from tfasr.models.block import ConformerBlock
 from tfasr.models.citrinet import CitrinetBlock, CitrinetEnd
 from tfasr.models.decoder import BidirectionalDecoder
 from tfasr.models.dropout import dropout, split_seed
+from tfasr.models.recomputation import recomputed
 from tfasr.models.residual import AfterNorm
 from tfasr.models.scopes import build_in_scope
 from tfasr.models.subsampling import ConvSubsampling
@@ -152,8 +153,9 @@ class AcousticModel(keras.Model):
         for index, block in enumerate(self.blocks):
             if index == 0 or block.stride > 1:
                 visible = self.visible(index, tf.shape(x)[1], chunk)
-            run = _recomputed if self.recompute and seed is not None else _computed
-            x = run(block, x, mask, next(seeds), visible)
+            inputs = {"mask": mask, "seed": next(seeds), **visible}
+            again = self.recompute and seed is not None
+            x = recomputed(block, x, inputs) if again else block(x, **inputs)
             mask = block.compute_mask(x, mask)
         return self.conclude(x, mask, next(seeds)), mask
 
@@ -243,44 +245,3 @@ class AcousticModel(keras.Model):
             config["chunks"],
             config["left_context"],
         )
-
-
-def _computed(
-    block: Block,
-    x: tf.Tensor,
-    mask: tf.Tensor,
-    seed: tf.Tensor | None,
-    visible: dict[str, tf.Tensor],
-) -> tf.Tensor:
-    return block(x, mask=mask, seed=seed, **visible)
-
-
-def _recomputed(
-    block: Block,
-    x: tf.Tensor,
-    mask: tf.Tensor,
-    seed: tf.Tensor,
-    visible: dict[str, tf.Tensor],
-) -> tf.Tensor:
-    """Calls a block that computes itself anew for its gradient."""
-
-    def call(x: tf.Tensor) -> tf.Tensor:
-        # What does not hang on the input, such as dropout's draws, would otherwise be made at
-        # once, or once for both passes, and be kept all the while.
-        with tf.control_dependencies([x]):
-            return block(x, mask=mask, seed=tf.identity(seed), **visible)
-
-    @tf.custom_gradient
-    def kept(x: tf.Tensor) -> tuple[tf.Tensor, Callable[..., Any]]:
-        def gradient(upstream: tf.Tensor, variables: Sequence[tf.Variable] = ()) -> Any:
-            with tf.control_dependencies([upstream]), tf.GradientTape() as tape:
-                again = tf.identity(x)
-                tape.watch(again)
-                y = call(again)
-            with tf.control_dependencies([upstream]):
-                of_x, *of_variables = tape.gradient(y, [again, *variables], upstream)
-            return of_x, of_variables
-
-        return call(x), gradient
-
-    return kept(x)
