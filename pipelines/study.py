@@ -1,6 +1,7 @@
 """`tfasr study`: a run to the ranking of its blocks."""
 
 from collections.abc import Mapping, Sequence
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from tfasr.study.ranking import Ranking, Score
 from tfasr.study.report import Study, write_report
 from tfasr.study.resets import Reset, each_block, each_module, each_pair, growing_sets
 from tfasr.study.scores import by_penalty, require_words, score_reset, words_to_decide
-from tfasr.study.signals import SIGNALS, Batch, Signal
+from tfasr.study.signals import SIGNALS, Signal
 from tfasr.study.subject import Subject
 from tfasr.study.workers import evaluate_in_processes
 from tfasr.training.run import Run
@@ -32,10 +33,8 @@ def run(config: StudyConfig) -> None:
     families(others)
     subject = Subject(config, config.step, config.draws)
     require_words(subject.words, config.margin)
-    names = [config.method] if config.ranks_by_signal else SIGNALS if config.signals else ()
-    # Decoded once, so that what a signal takes is its own.
-    batches = list(subject.batches()) if names else []
-    signals = [_signal(subject, name, batches) for name in names]
+    names = tuple(SIGNALS) if config.signals else ()
+    signals = _signals(subject, (config.method,) if config.ranks_by_signal else names)
     if config.ranks_by_signal:
         ranking = _ranking(subject, blocks=_by_signal(signals[0]))
     else:
@@ -126,10 +125,20 @@ def _by_signal(signal: Signal) -> tuple[Score, ...]:
     )
 
 
-def _signal(subject: Subject, name: str, batches: Sequence[Batch]) -> Signal:
-    run = subject.run.config
-    measure = SIGNALS[name]
-    return measure(subject.model, subject.layout, run.seed, batches, run.objective)
+def _signals(subject: Subject, names: Sequence[str]) -> list[Signal]:
+    run, line = subject.run.config, ProgressLine("study signals")
+    # Decoded once, so that what a signal takes is its own.
+    batches = cache(lambda: list(subject.batches()))
+
+    def measured(name: str) -> Signal:
+        given = (subject.model, subject.layout, run.seed, batches(), run.objective)
+        return SIGNALS[name](*given)
+
+    signals = []
+    for name in names:
+        signals.append(subject.results.signal(name, partial(measured, name)))
+        line(len(signals), len(names))
+    return signals
 
 
 def _over_training(config: StudyConfig) -> Mapping[int, Ranking]:

@@ -4,6 +4,7 @@ import pytest
 from tfasr.study.reset import ResetErrors
 from tfasr.study.resets import Reset
 from tfasr.study.results import Results
+from tfasr.study.signals import Signal
 
 ERRORS = ResetErrors(np.array([1, 2]), np.array([[3, 4], [5, 6], [7, 8]]))
 
@@ -37,6 +38,18 @@ def test_the_intact_model_is_kept_with_the_words(results):
     errors, words = results.intact()
     assert (errors.tolist(), words.tolist()) == ([0, 1], [4, 6])
     assert results.has_intact
+
+
+def test_a_signal_is_measured_once(results):
+    def measure():
+        return Signal(name="churn", values=np.array([1.5, 2.0]), seconds=3.0)
+
+    def fail():
+        raise RuntimeError
+
+    for way in (measure, fail):
+        found = results.signal("churn", way)
+        assert (found.name, found.values.tolist(), found.seconds) == ("churn", [1.5, 2.0], 3.0)
 
 
 def test_other_settings_have_results_of_their_own(results, tmp_path):

@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from tfasr.artifacts.files import read_json, write_json
 from tfasr.study.reset import ResetErrors
 from tfasr.study.resets import Reset
+from tfasr.study.signals import Signal
 
 
 class Results:
@@ -65,6 +66,15 @@ class Results:
         """Errors of the intact model, and reference words, [N] each."""
         values = self._read("intact")
         return np.array(values["errors"], np.int64), np.array(values["words"], np.int64)
+
+    def signal(self, name: str, measure: Callable[[], Signal]) -> Signal:
+        """Reads what a signal said, or measures it and keeps it."""
+        path = self._path(f"signal-{name}")
+        if not path.is_file():
+            found = measure()
+            write_json(path, {"values": found.values.tolist(), "seconds": found.seconds})
+        values = read_json(path)
+        return Signal(name=name, values=np.array(values["values"]), seconds=values["seconds"])
 
     def _path(self, name: str) -> Path:
         return self.folder / f"{name}.json"
