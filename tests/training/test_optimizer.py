@@ -73,3 +73,24 @@ def test_without_weight_decay_a_zero_gradient_changes_nothing():
     optimizer.apply_gradients(zip([tf.zeros([2])] * len(weights), weights, strict=True))
     for weight in weights:
         np.testing.assert_array_equal(weight, [2.0, -1.0])
+
+
+def test_many_steps_in_a_graph_are_those_of_keras():
+    config = OptimizerConfig(peak=0.02, warmup=3, epsilon=1e-7, clip_norm=1e9)
+    ours, theirs = variables(), variables()
+    reference = keras.optimizers.Adam(
+        Noam(0.02, 3), config.beta_1, config.beta_2, config.epsilon, jit_compile=False
+    )
+    for optimizer, weights in ((make_optimizer(config), ours), (reference, theirs)):
+        optimizer.build(weights)
+
+        @tf.function(autograph=False)
+        def step(scale, optimizer=optimizer, weights=weights):
+            gradients = [scale * (weight - 0.5) ** 3 for weight in weights]
+            optimizer.apply_gradients(zip(gradients, weights, strict=True))
+
+        for number in range(12):
+            step(tf.constant([1.0, -0.5]) * (number - 4.0))
+    for mine, keras_s in zip(ours, theirs, strict=True):
+        assert abs(mine.numpy() - [2.0, -1.0]).min() > 0.01
+        np.testing.assert_allclose(mine, keras_s, rtol=1e-5)

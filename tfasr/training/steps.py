@@ -98,12 +98,13 @@ class Steps:
 
     def _update(self, gradients: Sequence[tf.Tensor]) -> tf.Tensor:
         self.optimizer.apply_gradients(zip(gradients, self.variables, strict=True))
-        update_average(
-            self.average.variables,
-            self.model.variables,
-            self.optimizer.iterations,
-            self.config.optimizer.average,
-        )
+        if self.average is not self.model:
+            update_average(
+                self.average.variables,
+                self.model.variables,
+                self.optimizer.iterations,
+                self.config.optimizer.average,
+            )
         return tf.linalg.global_norm(gradients)
 
     def _add(self, gradients: Sequence[tf.Tensor]) -> tf.Tensor:
