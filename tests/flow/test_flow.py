@@ -33,7 +33,7 @@ def run(data, train_arguments):
 
 @pytest.fixture(scope="module")
 def ranking(data, run):
-    tfasr("study", "--run", run, "--data", data, "--draws", "1")
+    tfasr("study", "--run", run, "--data", data, "--draws", "1", "--margin", "0.5")
     return run / "study" / "ranking.json"
 
 
