@@ -47,7 +47,7 @@ def test_a_module_keeps_one_unit_at_least():
 def test_dropped_parameters_are_what_the_rates_say(ranking):
     # 2 of 6 blocks lose 128 of 256 units, 4 lose 26; a unit has 64 + 1 + 64 parameters, and a
     # block has two modules.
-    scores = tuple(replace(ranking.blocks[0], block=block) for block in range(6))
+    scores = tuple(replace(ranking.blocks[0], blocks=(block,)) for block in range(6))
     plan = PlanConfig(kind="ambient", blocks=2, rate=0.5, base_rate=0.1)
     kept = kept_units(plan, TINY, replace(ranking, blocks=scores))
     sizes = account(layout_without_weights(TINY), client_layout(TINY, kept))
