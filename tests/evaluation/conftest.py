@@ -12,6 +12,8 @@ from tfasr.configs.model import DecoderConfig, EncoderConfig, ModelConfig, Trans
 from tfasr.decoding.language_model import LanguageModel
 from tfasr.evaluation.search import Recogniser, Search, load_language_model
 from tfasr.models.building import build_model
+from tfasr.models.initialization import initialize
+from tfasr.models.layout import Layout
 from tfasr.text.arpa import arpa_words
 from tfasr.text.kneser_ney import train_arpa
 
@@ -35,6 +37,7 @@ def recogniser(noise: Callable[..., NDArray[np.float32]]) -> Callable[..., Recog
         )
         transducer = TransducerConfig(units=units, embedding_dim=4, joint_dim=6)
         model = build_model(replace(CONFIG, decoder=decoder, transducer=transducer, ctc=not units))
+        initialize(Layout(model), seed)
         for number, variable in enumerate(model.trainable_variables):
             values = noise(*variable.shape, seed=100 * seed + number)
             variable.assign(variable + 0.3 * values)
