@@ -70,4 +70,5 @@ class StepWorker:
         line = self.process.stdout.readline()
         if not line:
             raise RuntimeError("a worker must answer; it ended, and says why above")
-        return json.loads(line)  # type: ignore[no-any-return]
+        answer: dict[str, float] = json.loads(line)
+        return answer

@@ -1,6 +1,8 @@
 """`tfasr study`: a run to the ranking of its blocks."""
 
+import shlex
 from collections.abc import Mapping, Sequence
+from dataclasses import fields
 from functools import cache, partial
 from pathlib import Path
 from typing import Any
@@ -17,13 +19,10 @@ from tfasr.study.ranking import Ranking, Score
 from tfasr.study.report import Study, write_report
 from tfasr.study.resets import Reset, each_block, each_module, each_pair, growing_sets
 from tfasr.study.scores import by_penalty, require_words, score_reset, words_to_decide
-from tfasr.study.signals import SIGNALS, Signal
+from tfasr.study.signals import SIGNALS, Given, Signal
 from tfasr.study.subject import Subject
 from tfasr.study.workers import evaluate_in_processes
 from tfasr.training.run import Run
-
-# Behind the name of a method.
-_ANEW = ", statistics made anew"
 
 
 def run(config: StudyConfig) -> None:
@@ -31,8 +30,9 @@ def run(config: StudyConfig) -> None:
     others = [_studied(folder) for folder in config.beside]
     # What can't be compared is refused before hours of work, not after them.
     families(others)
-    subject = Subject(config, config.step, config.draws)
-    require_words(subject.words, config.margin)
+    subject = Subject(config, config.step, config.seeds)
+    if not config.ranks_by_signal:
+        require_words(subject.words, config.margin)
     names = tuple(SIGNALS) if config.signals else ()
     signals = _signals(subject, (config.method,) if config.ranks_by_signal else names)
     if config.ranks_by_signal:
@@ -94,8 +94,9 @@ def _ranking(subject: Subject, **scores: tuple[Score, ...]) -> Ranking:
     return Ranking(
         **scores,
         baseline_wer=float(intact.sum() / words.sum()),
-        method=config.method + (_ANEW if config.statistics == "reestimated" else ""),
-        seeds=tuple(range(1, subject.draws + 1)),
+        method=config.method,
+        statistics=config.statistics,
+        seeds=subject.seeds,
         step=subject.step,
         model_hash=subject.model_hash,
         data_hash=subject.data_hash,
@@ -106,17 +107,14 @@ def _ranking(subject: Subject, **scores: tuple[Score, ...]) -> Ranking:
 
 
 def _command(config: StudyConfig) -> str:
-    given = {
-        "--run": config.run,
-        "--data": config.data,
-        "--split": config.split,
-        "--domains": ",".join(config.domains),
-        "--what": ",".join(config.what),
-        "--method": config.method,
-        "--draws": config.draws,
-        "--margin": config.margin,
-    }
-    return " ".join(["tfasr study", *(f"{name} {value}" for name, value in given.items() if value)])
+    """What makes the same ranking and report: every setting that is not its default."""
+    words = ["tfasr", "study"]
+    for field in fields(config):
+        value = getattr(config, field.name)
+        if value != field.default:
+            several = ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
+            words += [f"--{field.name}", several.lower() if isinstance(value, bool) else several]
+    return shlex.join(words)
 
 
 def _by_signal(signal: Signal) -> tuple[Score, ...]:
@@ -131,8 +129,8 @@ def _signals(subject: Subject, names: Sequence[str]) -> list[Signal]:
     batches = cache(lambda: list(subject.batches()))
 
     def measured(name: str) -> Signal:
-        given = (subject.model, subject.layout, run.seed, batches(), run.objective)
-        return SIGNALS[name](*given)
+        layout = subject.layout
+        return SIGNALS[name](Given(subject.model, layout, run.seed, batches(), run.objective))
 
     signals = []
     for name in names:
@@ -147,7 +145,7 @@ def _over_training(config: StudyConfig) -> Mapping[int, Ranking]:
         return {}
     rankings = {}
     for step in Run(config.run).checkpoints.steps():
-        subject = Subject(config, step, draws=1)
+        subject = Subject(config, step, config.seeds[:1])
         scores = _scores(subject, f"step {step}", each_block(subject.layout))
         rankings[step] = _ranking(subject, blocks=by_penalty(scores))
     return rankings
@@ -177,8 +175,8 @@ def _placed(home: Run, ranking: Ranking) -> Studied:
     model = home.model_config
     norm = model.encoder.conv_norm.replace("_", " ")
     family = f"{model.num_blocks} blocks, {model.dim} wide, {norm} norm"
-    if ranking.method.endswith(_ANEW):
-        family += _ANEW
+    if ranking.statistics == "reestimated":
+        family += ", statistics made anew"
     return Studied(family=family, seed=home.config.seed, ranking=ranking)
 
 

@@ -87,20 +87,7 @@ class Scorer:
         self.scores = dict(zip(prefixes, log_softmax(logits, -1).transpose(1, 0, 2), strict=True))
         self.num_frames, self.vocabulary = len(encoded), count
 
-    def monotonic_alignments(self, frame=0, path=((), (), 0.0)):
-        """The same where a token ends its frame."""
-        tokens, frames, score = path
-        if frame == self.num_frames:
-            yield path
-            return
-        scores = self.scores[tokens][frame]
-        blank = (tokens, frames, score + scores[-1])
-        yield from self.monotonic_alignments(frame + 1, blank)
-        for token in range(self.vocabulary):
-            longer = ((*tokens, token), (*frames, frame), score + scores[token])
-            yield from self.monotonic_alignments(frame + 1, longer)
-
-    def alignments(self, max_symbols, frame=0, count=0, path=((), (), 0.0)):
+    def alignments(self, max_symbols, monotonic, frame=0, count=0, path=((), (), 0.0)):
         """Every alignment from a frame on: its tokens, their frames and its score."""
         tokens, frames, score = path
         if frame == self.num_frames:
@@ -108,16 +95,17 @@ class Scorer:
             return
         scores = self.scores[tokens][frame]
         blank = (tokens, frames, score + scores[-1])
-        yield from self.alignments(max_symbols, frame + 1, 0, blank)
+        yield from self.alignments(max_symbols, monotonic, frame + 1, 0, blank)
         for token in range(self.vocabulary if count < max_symbols else 0):
             longer = ((*tokens, token), (*frames, frame), score + scores[token])
-            yield from self.alignments(max_symbols, frame, count + 1, longer)
+            # A monotonic token ends its frame.
+            then = (frame + 1, 0) if monotonic else (frame, count + 1)
+            yield from self.alignments(max_symbols, monotonic, *then, longer)
 
     def exhaustive(self, max_symbols, monotonic=False):
         """All token sequences, best first: the sum of their alignments, the best one's frames."""
         sums, best = {}, {}
-        every = self.monotonic_alignments() if monotonic else self.alignments(max_symbols)
-        for tokens, frames, score in every:
+        for tokens, frames, score in self.alignments(max_symbols, monotonic):
             sums[tokens] = np.logaddexp(sums.get(tokens, -np.inf), score)
             best[tokens] = max(best.get(tokens, (-np.inf, ())), (score, frames))
         order = sorted(sums, key=sums.get, reverse=True)

@@ -6,6 +6,8 @@ from tfasr.configs.model import EncoderConfig, ModelConfig
 from tfasr.decoding.greedy import detokenize, greedy_tokens
 from tfasr.evaluation.transcription import Hypothesis, model_transcriber, transcribe_batches
 from tfasr.models.building import build_model
+from tfasr.models.initialization import initialize
+from tfasr.models.layout import Layout
 
 PIECES = ["?", "▁one", "▁two", "s"]
 CONFIG = ModelConfig(
@@ -17,7 +19,9 @@ CONFIG = ModelConfig(
 
 @pytest.fixture(scope="module")
 def model():
-    return build_model(CONFIG)
+    model = build_model(CONFIG)
+    initialize(Layout(model), 0)
+    return model
 
 
 @pytest.fixture(scope="module")

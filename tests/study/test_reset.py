@@ -93,8 +93,8 @@ def test_the_intact_model_is_evaluated_at_any_time(study, naive_errors):
 
 def test_the_weights_are_as_before(study, model):
     before = weights_hash(study.layout)
-    study_reset(study, Reset((0,)), draws=1)
-    study_reset(study, Reset((1,)), draws=1)
+    study_reset(study, Reset((0,)), seeds=[1])
+    study_reset(study, Reset((1,)), seeds=[1])
     assert weights_hash(Layout(model)) == before
 
 
@@ -107,7 +107,7 @@ def test_the_weights_are_as_before_even_when_the_evaluation_fails(tiny_run, mode
 
 
 def test_a_block_is_studied_with_its_first_weights_and_fresh_ones(study, naive_errors):
-    errors = study_reset(study, Reset((1,)), draws=2)
+    errors = study_reset(study, Reset((1,)), seeds=[1, 2])
     np.testing.assert_array_equal(errors.reinitialised, naive_errors((1,), 0))
     np.testing.assert_array_equal(
         errors.rerandomised, [naive_errors((1,), 1), naive_errors((1,), 2)]

@@ -12,7 +12,7 @@ from tfasr.losses.objective import model_losses
 from tfasr.models.building import build_model
 from tfasr.models.initialization import initialize
 from tfasr.models.layout import Layout, weights_hash
-from tfasr.study.signals import SIGNALS
+from tfasr.study.signals import SIGNALS, Given
 
 OBJECTIVE = JointObjective()
 
@@ -70,7 +70,7 @@ def measured(model, layout, batches):
     found = {}
     for name, measure in SIGNALS.items():
         started = time.monotonic()
-        signal = measure(model, layout, SEED, batches, OBJECTIVE)
+        signal = measure(Given(model, layout, SEED, batches, OBJECTIVE))
         found[name] = (signal, time.monotonic() - started, weights_hash(layout))
     return found
 
@@ -196,7 +196,7 @@ def test_cosine_compares_a_stacked_frame_with_the_mean_of_those_that_it_is_made_
     model = build_model(replace(tiny_run.model_config, encoder=encoder))
     layout = Layout(model)
     initialize(layout, SEED)
-    signal = SIGNALS["cosine"](model, layout, SEED, batches[:2], OBJECTIVE)
+    signal = SIGNALS["cosine"](Given(model, layout, SEED, batches[:2], OBJECTIVE))
     np.testing.assert_allclose(signal.values, cosine_by_hand(model, batches[:2], (1, 3)), atol=1e-5)
 
 
@@ -224,11 +224,11 @@ def test_the_weights_are_as_before_even_when_a_reset_fails(model, batches):
     place = layout.entries.index(layout.of_block(1)[-1])
     layout.entries[place] = replace(layout.entries[place], role="kernel")
     with pytest.raises(ValueError, match="not enough values to unpack"):
-        SIGNALS["loss"](model, layout, SEED, batches, OBJECTIVE)
+        SIGNALS["loss"](Given(model, layout, SEED, batches, OBJECTIVE))
     assert weights_hash(Layout(model)) == before
 
 
 def test_a_signal_without_a_batch_is_refused(model, layout):
     for name in ("gradient", "fisher", "cosine", "loss"):
         with pytest.raises(ValueError, match="must have a batch to be measured on; got none"):
-            SIGNALS[name](model, layout, SEED, [], OBJECTIVE)
+            SIGNALS[name](Given(model, layout, SEED, [], OBJECTIVE))

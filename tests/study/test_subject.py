@@ -19,7 +19,7 @@ def config(tiny_run, tiny_data, tmp_path):
 
 @pytest.fixture
 def subject(config):
-    return Subject(config, step=0, draws=1)
+    return Subject(config, step=0, seeds=[1])
 
 
 def test_the_model_is_the_runs(subject, tiny_run):
@@ -32,7 +32,7 @@ def test_words_are_those_of_the_split(subject):
 
 
 def test_other_utterances_have_another_hash(subject, config):
-    fewer = Subject(replace(config, domains=("close",)), step=0, draws=1)
+    fewer = Subject(replace(config, domains=("close",)), step=0, seeds=[1])
     assert fewer.data_hash != subject.data_hash
 
 
@@ -40,7 +40,7 @@ def test_a_study_that_was_interrupted_goes_on(config, subject):
     blocks = each_block(subject.layout)
     seen = []
     subject.evaluate(blocks[:1], lambda *done: seen.append(done))
-    again = Subject(config, step=0, draws=1)
+    again = Subject(config, step=0, seeds=[1])
     before = again.results[blocks[0]].rerandomised
     again.evaluate(blocks, lambda *done: seen.append(done))
     assert seen == [(1, 1), (2, 2)]
@@ -50,7 +50,7 @@ def test_a_study_that_was_interrupted_goes_on(config, subject):
 def test_processes_find_what_one_does(config, subject, tmp_path):
     blocks = each_block(subject.layout)
     subject.evaluate(blocks, lambda *done: None)
-    several = Subject(replace(config, out=tmp_path / "other", jobs=2), step=0, draws=1)
+    several = Subject(replace(config, out=tmp_path / "other", jobs=2), step=0, seeds=[1])
     seen = []
     evaluate_in_processes(several, blocks, lambda *done: seen.append(done))
     assert seen[-1] == (2, 2)
@@ -68,4 +68,4 @@ def test_a_run_that_names_no_seed_is_refused(config, tiny_run, tmp_path):
     (run / "config.yaml").write_text(to_yaml(values))
     message = r"run/config\.yaml: must name the seed of the run, train\.seed, .*; got none"
     with pytest.raises(ValueError, match=message):
-        Subject(replace(config, run=run), step=0, draws=1)
+        Subject(replace(config, run=run), step=0, seeds=[1])

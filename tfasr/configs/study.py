@@ -15,7 +15,7 @@ Method = Literal[
     "cosine",
     "loss",
 ]
-# Methods that reset nothing.
+# Methods that evaluate no reset.
 SIGNALS = ("churn", "relative_churn", "gradient", "fisher", "cosine", "loss")
 
 
@@ -35,10 +35,11 @@ class StudyConfig:
             "cumulative" the n most ambient blocks together for every n, "pairs" of blocks.
             Blocks always are.
         method: What ranks the blocks. "rerandomise": resets to fresh weights; "reinitialise":
-            to those of step 0. The others reset nothing and take seconds: signals that go with
-            the penalty more or less ("churn", "relative_churn", "gradient", "fisher",
+            to those of step 0. The others evaluate no reset: signals that go with the penalty
+            more or less ("churn", "relative_churn", "gradient", "fisher",
             "cosine", "loss"); they give an order, but no penalty to hold against a margin.
-        draws: Fresh draws of each part's weights, beside its weights of step 0.
+        draws: Fresh draws of each part's weights, beside its weights of step 0; none are made
+            where those alone rank.
         statistics: Of batch normalisation: "kept" leaves the recorded ones, "reestimated" makes
             them anew after each reset, from the utterances that are evaluated.
         step: The run's checkpoint; 0 means the run's model.
@@ -92,5 +93,10 @@ class StudyConfig:
 
     @property
     def ranks_by_signal(self) -> bool:
-        """Whether the method resets nothing."""
+        """Whether the method evaluates no reset."""
         return self.method in SIGNALS
+
+    @property
+    def seeds(self) -> tuple[int, ...]:
+        """Of the fresh draws that are made."""
+        return tuple(range(1, self.draws + 1)) if self.method == "rerandomise" else ()

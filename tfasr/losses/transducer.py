@@ -84,8 +84,7 @@ def transducer_loss(
         [B] float32.
 
     Source: Graves (2012), "Sequence Transduction with Recurrent Neural Networks", section 2;
-        Yu et al. (2021), "FastEmit", from eq. 10 on; Tripathi et al. (2019), "Monotonic
-        Recurrent Neural Network Transducer and Decoding Strategies", section 3.
+        Yu et al. (2021), "FastEmit", from eq. 10 on; `sum_alignments`.
     """
     shape = (*tf.unstack(tf.shape(encoded)[:2]), tf.shape(predicted)[1])  # [B, T, U + 1]
     pairs, where = _real_pairs(shape, num_frames, tokens, num_tokens)

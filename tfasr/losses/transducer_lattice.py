@@ -1,5 +1,6 @@
 """The sum over all alignments of tokens with frames."""
 
+from functools import partial
 from typing import NamedTuple
 
 import tensorflow as tf
@@ -64,11 +65,7 @@ def sum_alignments(
     labels = _with_end(labels)
     labels, of_tokens = _centred(labels - of_frames if monotonic else labels, has_label, 1)
 
-    def turned(x: tf.Tensor) -> tf.Tensor:
-        """Exchanges the start and the end of each utterance."""
-        x = tf.reverse_sequence(x, num_frames + 1, seq_axis=1, batch_axis=0)
-        return tf.reverse_sequence(x, num_tokens + 1, seq_axis=2, batch_axis=0)
-
+    turned = partial(_turned, num_frames=num_frames, num_tokens=num_tokens)
     # What `roll` brings round is impossible: the end has no arcs, the last place no label.
     arrivals = tf.concat([tf.roll(blanks, 1, 1), turned(blanks)], 0)  # [2 B, T + 1, U + 1]
     ends = (int(monotonic), 1)
@@ -88,6 +85,12 @@ def sum_alignments(
         shares(blanks, tf.roll(after, -1, 1), has_blank),
         shares(labels, tf.roll(after, [-end for end in ends], (1, 2)), has_label),
     )
+
+
+def _turned(x: tf.Tensor, num_frames: tf.Tensor, num_tokens: tf.Tensor) -> tf.Tensor:
+    """Exchanges the start and the end of each utterance."""
+    x = tf.reverse_sequence(x, num_frames + 1, seq_axis=1, batch_axis=0)
+    return tf.reverse_sequence(x, num_tokens + 1, seq_axis=2, batch_axis=0)
 
 
 def _with_end(x: tf.Tensor) -> tf.Tensor:

@@ -176,7 +176,7 @@ class Statistics(NamedTuple):
 
 
 @keras.saving.register_keras_serializable(package="tfasr")
-class CumulativeGroupNorm(keras.layers.Layer):
+class CumulativeGroupNorm(MaskedGroupNorm):
     """Group normalisation of each frame by itself and the real frames before it.
 
     Args:
@@ -194,20 +194,6 @@ class CumulativeGroupNorm(keras.layers.Layer):
     Source: Wu & He (2018), "Group Normalization", eq. 1-7, with sums over the past; Luo &
         Mesgarani (2019), "Conv-TasNet", section II.E, eq. 15-17.
     """
-
-    def __init__(self, groups: int, epsilon: float = 1e-5, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
-        self.groups = groups
-        self.epsilon = epsilon
-        self.supports_masking = True
-
-    def build(self, input_shape: tf.TensorShape) -> None:
-        channels = input_shape[-1]
-        if channels % self.groups:
-            raise ValueError(f"groups must divide C; got groups={self.groups}, C={channels}")
-        self.gamma = self.add_weight(name="gamma", shape=(channels,), initializer="ones")
-        self.beta = self.add_weight(name="beta", shape=(channels,), initializer="zeros")
-        super().build(input_shape)
 
     def start(self, batch: tf.Tensor) -> dict[str, tf.Tensor]:
         """Returns the state before a stream."""
@@ -253,9 +239,6 @@ class CumulativeGroupNorm(keras.layers.Layer):
         y = tf.reshape(y, [shape[0], shape[1], channels])
         y = y * tf.cast(self.gamma, tf.float32) + tf.cast(self.beta, tf.float32)
         return tf.cast(tf.where(mask[:, :, None], y, 0.0), x.dtype), mean, variance
-
-    def get_config(self) -> dict[str, Any]:
-        return {**super().get_config(), "groups": self.groups, "epsilon": self.epsilon}
 
 
 def cumulative_moments(

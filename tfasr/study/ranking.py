@@ -64,6 +64,7 @@ class Ranking:
         pairs: Two blocks together, by rising penalty.
         baseline_wer: Word error rate of the intact model.
         method: How parts were scored, such as "rerandomise".
+        statistics: Whether those of batch normalisation were "kept" or "reestimated".
         seeds: Of the fresh draws.
         step: The checkpoint that was studied.
         model_hash: Of its weights.
@@ -79,6 +80,7 @@ class Ranking:
     pairs: tuple[Score, ...] = ()
     baseline_wer: float
     method: str
+    statistics: str = "kept"
     seeds: tuple[int, ...]
     step: int
     model_hash: str

@@ -261,6 +261,7 @@ def _making_section(study: Study) -> Html:
         ["evaluated on", f"{several(ranking.utterances, 'utterance')}, {ranking.words:,} words"],
         ["hash of these", ranking.data_hash],
         ["method", plain(ranking.method)],
+        ["statistics of batch normalisation, if any", ranking.statistics],
         ["seeds of the draws", ", ".join(map(str, ranking.seeds)) or "none"],
         ["margin", f"{100 * study.margin:g} points" if is_measured(ranking) else "none"],
         ["parameters", f"{study.total_parameters:,}, of them in blocks "

@@ -173,8 +173,8 @@ class ResetErrors:
     rerandomised: NDArray[np.int64]
 
 
-def study_reset(study: ResetStudy, reset: Reset, draws: int) -> ResetErrors:
-    """Resets parts of a model to their first weights and to `draws` fresh ones."""
+def study_reset(study: ResetStudy, reset: Reset, seeds: Sequence[int]) -> ResetErrors:
+    """Resets parts of a model to their first weights, and to fresh ones for each seed."""
     first = study.errors(reset, FIRST_WEIGHTS)
-    fresh = [study.errors(reset, draw) for draw in range(1, draws + 1)]
-    return ResetErrors(first, np.array(fresh, np.int64).reshape(draws, len(first)))
+    fresh = [study.errors(reset, seed) for seed in seeds]
+    return ResetErrors(first, np.array(fresh, np.int64).reshape(len(seeds), len(first)))

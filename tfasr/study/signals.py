@@ -4,8 +4,8 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import wraps
-from typing import Any, ParamSpec, Protocol
+from functools import partial, wraps
+from typing import Any, NamedTuple
 
 import numpy as np
 import tensorflow as tf
@@ -25,7 +25,6 @@ _DRAW = 1
 
 Batch = dict[str, tf.Tensor]
 Values = NDArray[np.float64]
-Given = ParamSpec("Given")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,42 +42,35 @@ class Signal:
     seconds: float
 
 
-class Measure(Protocol):
-    """Measures a signal of all blocks.
-
-    Each takes all of these, and some leave some unread.
+class Given(NamedTuple):
+    """What a signal is measured with; some leave some of it unread.
 
     Args:
-        model: The trained model; its weights are as before after the call.
+        model: The trained model; its weights are as before after every measurement.
         layout: Of the model.
         run_seed: The seed that its first weights came from.
         batches: As `evaluation_batches` makes them.
         objective: What the loss is made of.
-
-    Returns:
-        The signal.
-
-    Raises:
-        ValueError: The signal reads batches, and there is none.
     """
 
-    def __call__(
-        self,
-        model: AcousticModel,
-        layout: Layout,
-        run_seed: int,
-        batches: Iterable[Batch],
-        objective: JointObjective,
-    ) -> Signal: ...
+    model: AcousticModel
+    layout: Layout
+    run_seed: int
+    batches: Iterable[Batch]
+    objective: JointObjective
 
 
-def _timed(values_of: Callable[Given, Values]) -> Callable[Given, Signal]:
+# Raises a ValueError where the signal reads batches and there is none.
+Measure = Callable[[Given], Signal]
+
+
+def _timed(values_of: Callable[[Given], Values]) -> Measure:
     """Turns a function that gives values into one that gives the signal of its name."""
 
     @wraps(values_of)
-    def measure(*args: Given.args, **kwargs: Given.kwargs) -> Signal:
+    def measure(given: Given) -> Signal:
         started = time.monotonic()
-        values = values_of(*args, **kwargs)
+        values = values_of(given)
         seconds = time.monotonic() - started
         return Signal(name=values_of.__name__, values=values, seconds=seconds)
 
@@ -86,27 +78,15 @@ def _timed(values_of: Callable[Given, Values]) -> Callable[Given, Signal]:
 
 
 @_timed
-def churn(
-    model: AcousticModel,
-    layout: Layout,
-    run_seed: int,
-    batches: Iterable[Batch],
-    objective: JointObjective,
-) -> Values:
-    """|W(t) - W(0)|_F over all kernels of a block; see `Measure`."""
-    return _churn_norms(layout, run_seed)[0]
+def churn(given: Given) -> Values:
+    """|W(t) - W(0)|_F over all kernels of a block."""
+    return _churn_norms(given.layout, given.run_seed)[0]
 
 
 @_timed
-def relative_churn(
-    model: AcousticModel,
-    layout: Layout,
-    run_seed: int,
-    batches: Iterable[Batch],
-    objective: JointObjective,
-) -> Values:
-    """|W(t) - W(0)|_F / |W(0)|_F over all kernels of a block; see `Measure`."""
-    moved, first = _churn_norms(layout, run_seed)
+def relative_churn(given: Given) -> Values:
+    """|W(t) - W(0)|_F / |W(0)|_F over all kernels of a block."""
+    moved, first = _churn_norms(given.layout, given.run_seed)
     return moved / first
 
 
@@ -118,38 +98,26 @@ def _churn_norms(layout: Layout, run_seed: int) -> tuple[Values, Values]:
 
 
 @_timed
-def gradient(
-    model: AcousticModel,
-    layout: Layout,
-    run_seed: int,
-    batches: Iterable[Batch],
-    objective: JointObjective,
-) -> Values:
-    """Norm of a block's gradient of the mean loss over all utterances; see `Measure`.
+def gradient(given: Given) -> Values:
+    """Norm of a block's gradient of the mean loss over all utterances.
 
     Without dropout. Holds the sum of the gradients of all blocks, in float64.
     """
-    entries = _trainable_in_blocks(layout)
-    gradients_of = _gradients_of(model, entries, objective)
+    entries, num_blocks = _trainable_in_blocks(given.layout), given.layout.num_blocks
+    gradients_of = _gradients_of(given, entries)
     sums = [np.zeros(entry.shape) for entry in entries]
     utterances = 0
-    for batch in _inputs_of(batches):
+    for batch in _inputs_of(given.batches):
         size = len(batch["num_frames"])
         utterances += size
         for total, part in zip(sums, gradients_of(batch), strict=True):
             total += size * part.numpy()
-    return np.sqrt(_squared_norms(entries, sums, layout.num_blocks)) / utterances
+    return np.sqrt(_squared_norms(entries, sums, num_blocks)) / utterances
 
 
 @_timed
-def fisher(
-    model: AcousticModel,
-    layout: Layout,
-    run_seed: int,
-    batches: Iterable[Batch],
-    objective: JointObjective,
-) -> Values:
-    """Mean over batches of the squared norm of a block's gradient; see `Measure`.
+def fisher(given: Given) -> Values:
+    """Mean over batches of the squared norm of a block's gradient.
 
     Approximates the trace of a block's empirical Fisher information, which is the mean squared
     norm over utterances. With B alike in a batch, and a mean gradient g over all utterances, what
@@ -160,32 +128,38 @@ def fisher(
     Source: Kunstner, Balles & Hennig (2019), "Limitations of the empirical Fisher approximation
         for natural gradient descent", section 1.
     """
-    entries = _trainable_in_blocks(layout)
-    gradients_of = _gradients_of(model, entries, objective)
+    entries, num_blocks = _trainable_in_blocks(given.layout), given.layout.num_blocks
+    gradients_of = _gradients_of(given, entries)
     squares = [
-        _squared_norms(entries, [part.numpy() for part in gradients_of(batch)], layout.num_blocks)
-        for batch in _inputs_of(batches)
+        _squared_norms(entries, [part.numpy() for part in gradients_of(batch)], num_blocks)
+        for batch in _inputs_of(given.batches)
     ]
-    return np.mean(squares, axis=0)  # type: ignore[no-any-return]
+    return np.asarray(np.mean(squares, axis=0))
 
 
 def _trainable_in_blocks(layout: Layout) -> list[Entry]:
     return [entry for entry in layout.trainable if entry.block is not None]
 
 
-def _gradients_of(
-    model: AcousticModel, entries: Sequence[Entry], objective: JointObjective
-) -> Callable[[Batch], list[tf.Tensor]]:
+def _gradients_of(given: Given, entries: Sequence[Entry]) -> Callable[[Batch], Sequence[tf.Tensor]]:
     """Makes the function from a batch to its mean loss's gradients, in the order of `entries`."""
+    variables = [entry.variable for entry in entries]
 
-    @tf.function(input_signature=[_signature(model)], autograph=False)
-    def gradients(batch: Batch) -> list[tf.Tensor]:
+    def gradients(batch: Batch) -> Any:
         with tf.GradientTape() as tape:
-            mean = tf.reduce_mean(model_losses(model, batch, objective).losses)
-        variables = [entry.variable for entry in entries]
-        return tape.gradient(mean, variables)  # type: ignore[no-any-return]
+            mean = _mean_loss(given, batch)
+        return tape.gradient(mean, variables)
 
-    return gradients  # type: ignore[no-any-return]
+    graph: Callable[[Batch], Sequence[tf.Tensor]] = _graph(given, gradients)
+    return graph
+
+
+def _mean_loss(given: Given, batch: Batch) -> tf.Tensor:
+    return tf.reduce_mean(model_losses(given.model, batch, given.objective).losses)
+
+
+def _graph(given: Given, of_batch: Callable[[Batch], Any]) -> Any:
+    return tf.function(of_batch, [_signature(given.model)], autograph=False)
 
 
 def _squared_norms(
@@ -199,45 +173,41 @@ def _squared_norms(
 
 
 @_timed
-def cosine(
-    model: AcousticModel,
-    layout: Layout,
-    run_seed: int,
-    batches: Iterable[Batch],
-    objective: JointObjective,
-) -> Values:
-    """1 - the mean cosine between what a block is given and gives; see `Measure`.
+def cosine(given: Given) -> Values:
+    """1 - the mean cosine between what a block is given and gives.
 
     The mean is over all real frames that the block gives. One that makes one frame of several
     is compared with their sum, whose direction is their mean's. Where it projects them, as one
     that stacks frames does, it is no more like them than chance has it: its value is about 1
     and says little of how critical it is.
     """
-    cosines_of = _cosines_of(model)
-    sums = np.zeros([layout.num_blocks, 2])
-    for batch in _inputs_of(batches):
+    cosines_of = _cosines_of(given.model)
+    sums = np.zeros([given.layout.num_blocks, 2])
+    for batch in _inputs_of(given.batches):
         sums += cosines_of(batch["features"], batch["num_frames"]).numpy()
     return np.asarray(1.0 - sums[:, 0] / sums[:, 1])
 
 
 def _cosines_of(model: AcousticModel) -> Callable[[tf.Tensor, tf.Tensor], tf.Tensor]:
     """Makes the function to each block's sum of cosines and real frames, [L, 2]."""
-    inputs = _signature(model)
 
-    @tf.function(input_signature=[inputs["features"], inputs["num_frames"]], autograph=False)
     def cosines(features: tf.Tensor, num_frames: tf.Tensor) -> tf.Tensor:
         x, mask = model.subsample(features, num_frames)
         rows = []
         for index, block in enumerate(model.blocks):
-            given = tf.math.l2_normalize(_summed(x, mask, block.stride), -1)
+            before = tf.math.l2_normalize(_summed(x, mask, block.stride), -1)
             y = block(x, mask=mask, **model.visible(index, tf.shape(x)[1]))
             x, mask = y, block.compute_mask(x, mask)
-            alike = tf.reduce_sum(given * tf.math.l2_normalize(x, -1), -1)  # [B, T']
+            alike = tf.reduce_sum(before * tf.math.l2_normalize(x, -1), -1)  # [B, T']
             real = tf.cast(mask, alike.dtype)
             rows.append([tf.reduce_sum(alike * real), tf.reduce_sum(real)])
         return tf.convert_to_tensor(rows)
 
-    return cosines  # type: ignore[no-any-return]
+    inputs = _signature(model)
+    graph: Callable[[tf.Tensor, tf.Tensor], tf.Tensor] = tf.function(
+        cosines, [inputs["features"], inputs["num_frames"]], autograph=False
+    )
+    return graph
 
 
 def _summed(x: tf.Tensor, mask: tf.Tensor, stride: int) -> tf.Tensor:
@@ -248,28 +218,18 @@ def _summed(x: tf.Tensor, mask: tf.Tensor, stride: int) -> tf.Tensor:
 
 
 @_timed
-def loss(
-    model: AcousticModel,
-    layout: Layout,
-    run_seed: int,
-    batches: Iterable[Batch],
-    objective: JointObjective,
-) -> Values:
-    """Rise of the mean loss of the first batch with a block's weights drawn anew; see `Measure`.
+def loss(given: Given) -> Values:
+    """Rise of the mean loss of the first batch with a block's weights drawn anew.
 
     Moving averages of batch normalisation stay as they are.
     """
-    batch = next(_inputs_of(batches))
-
-    @tf.function(input_signature=[_signature(model)], autograph=False)
-    def mean_loss(batch: Batch) -> tf.Tensor:
-        return tf.reduce_mean(model_losses(model, batch, objective).losses)
-
+    batch = next(_inputs_of(given.batches))
+    mean_loss = _graph(given, partial(_mean_loss, given))
     intact = float(mean_loss(batch))
     rises = []
-    entries = _trainable_in_blocks(layout)
-    for block in range(layout.num_blocks):
-        with _redrawn([entry for entry in entries if entry.block == block], run_seed):
+    entries = _trainable_in_blocks(given.layout)
+    for block in range(given.layout.num_blocks):
+        with _redrawn([entry for entry in entries if entry.block == block], given.run_seed):
             rises.append(float(mean_loss(batch)) - intact)
     return np.array(rises)
 

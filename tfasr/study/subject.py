@@ -31,15 +31,15 @@ class Subject:
     Args:
         config: The study.
         step: Of the checkpoint; 0 means the run's model.
-        draws: Fresh draws of each part's weights.
+        seeds: Of the fresh draws of each part's weights.
 
     Raises:
         ValueError: The run names no seed, or can't hear the data.
     """
 
-    def __init__(self, config: StudyConfig, step: int, draws: int) -> None:
+    def __init__(self, config: StudyConfig, step: int, seeds: Sequence[int]) -> None:
         self.config = config
-        self.draws = draws
+        self.seeds = tuple(seeds)
         self.run = Run(config.run)
         self.data = PreparedData(config.data)
         self.run.check_data(self.data)
@@ -75,15 +75,18 @@ class Subject:
     @cached_property
     def data_hash(self) -> str:
         """Hash of the utterances' names and texts."""
-        rows = self.data.manifest(self.config.split)
-        heard = [f"{row['id']}\t{row['text']}" for row in rows if row["domain"] in self.domains]
-        return hashlib.sha256("\n".join(heard).encode()).hexdigest()
+        heard = "\n".join(f"{row['id']}\t{row['text']}" for row in self._rows)
+        return hashlib.sha256(heard.encode()).hexdigest()
 
     @property
     def words(self) -> int:
         """Reference words in its utterances."""
+        return sum(len(row["text"].split()) for row in self._rows)
+
+    @cached_property
+    def _rows(self) -> list[dict[str, Any]]:
         rows = self.data.manifest(self.config.split)
-        return sum(len(row["text"].split()) for row in rows if row["domain"] in self.domains)
+        return [row for row in rows if row["domain"] in self.domains]
 
     @cached_property
     def results(self) -> Results:
@@ -92,7 +95,7 @@ class Subject:
             "model": self.model_hash,
             "data": self.data_hash,
             "seed": self.run.config.seed,
-            "draws": self.draws,
+            "draws": len(self.seeds),
             "statistics": self.config.statistics,
         }
         return Results(self.config.folder, settings)
@@ -116,14 +119,15 @@ class Subject:
         missing = self.results.missing(resets)
         if not missing and self.results.has_intact:
             return
-        study = self._reset_study()
+        study = self._study
         if not self.results.has_intact:
             self.results.add_intact(study.intact_errors(), study.words())
         for count, reset in enumerate(missing, len(resets) - len(missing) + 1):
-            self.results.add(reset, study_reset(study, reset, self.draws))
+            self.results.add(reset, study_reset(study, reset, self.seeds))
             progress(count, len(resets))
 
-    def _reset_study(self) -> ResetStudy:
+    @cached_property
+    def _study(self) -> ResetStudy:
         statistics = None
         if self.config.statistics == "reestimated":
             statistics = BatchStatistics(self.model)

@@ -32,7 +32,7 @@ def evaluate_in_processes(subject: Subject, resets: Sequence[Reset], progress: P
     workers: list[BaseProcess] = [
         spawn.Process(
             target=_work,
-            args=(subject.config, subject.step_asked, subject.draws, missing[place::jobs], jobs),
+            args=(subject.config, subject.step_asked, subject.seeds, missing[place::jobs], jobs),
             daemon=True,
         )
         for place in range(jobs)
@@ -50,11 +50,13 @@ def evaluate_in_processes(subject: Subject, resets: Sequence[Reset], progress: P
         )
 
 
-def _work(config: StudyConfig, step: int, draws: int, resets: Sequence[Reset], jobs: int) -> None:
+def _work(
+    config: StudyConfig, step: int, seeds: Sequence[int], resets: Sequence[Reset], jobs: int
+) -> None:
     # Here, not above: threads are set before TensorFlow starts any.
     import tensorflow as tf
 
     threads = max(len(os.sched_getaffinity(0)) // jobs, 1)
     tf.config.threading.set_intra_op_parallelism_threads(threads)
     tf.config.threading.set_inter_op_parallelism_threads(threads)
-    Subject(config, step, draws).evaluate(resets, lambda done, total: None)
+    Subject(config, step, seeds).evaluate(resets, lambda done, total: None)
