@@ -72,7 +72,8 @@ def _by_resets(subject: Subject) -> Ranking:
         found["cumulative"] = tuple(_scores(subject, "cumulative", growing_sets(order)))
     if "pairs" in config.what:
         found["pairs"] = by_penalty(_scores(subject, "pairs", each_pair(layout)))
-    return _ranking(subject, **found)
+    seconds = sum(subject.results[reset].seconds for reset in each_block(layout))
+    return _ranking(subject, seconds, **found)
 
 
 def _scores(subject: Subject, job: str, resets: Sequence[Reset]) -> list[Score]:
@@ -87,7 +88,7 @@ def _scores(subject: Subject, job: str, resets: Sequence[Reset]) -> list[Score]:
     return [score_reset(reset, subject.results[reset], intact, words, first) for reset in resets]
 
 
-def _ranking(subject: Subject, **scores: tuple[Score, ...]) -> Ranking:
+def _ranking(subject: Subject, seconds: float = 0.0, **scores: tuple[Score, ...]) -> Ranking:
     config = subject.config
     subject.evaluate([], lambda done, total: None)
     intact, words = subject.results.intact()
@@ -97,6 +98,7 @@ def _ranking(subject: Subject, **scores: tuple[Score, ...]) -> Ranking:
         method=config.method,
         statistics=config.statistics,
         seeds=subject.seeds,
+        seconds=seconds,
         step=subject.step,
         model_hash=subject.model_hash,
         data_hash=subject.data_hash,

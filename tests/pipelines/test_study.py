@@ -4,6 +4,7 @@ from dataclasses import replace
 import pytest
 
 from pipelines import study
+from tfasr.artifacts.files import read_json
 from tfasr.configs.loading import read_yaml, to_yaml
 from tfasr.configs.study import StudyConfig
 from tfasr.study.ranking import Ranking
@@ -39,6 +40,14 @@ def test_every_part_that_was_asked_for_is_ranked(ranking):
     assert [score.blocks for score in ranking.pairs] == [(0, 1)]
     assert ranking.pairs[0].penalty == ranking.cumulative[-1].penalty
     assert ranking.words == 15
+
+
+def test_the_ranking_says_what_the_blocks_resets_took(config, ranking):
+    settings = config.folder.glob("errors/*/settings.json")
+    [kept] = [path.parent for path in settings if read_json(path)["model"] == ranking.model_hash]
+    taken = [read_json(kept / f"block-{block}.json")["seconds"] for block in (0, 1)]
+    assert ranking.seconds == pytest.approx(sum(taken))
+    assert min(taken) > 0
 
 
 def test_the_report_stands_beside_the_ranking(config, ranking):

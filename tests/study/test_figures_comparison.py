@@ -85,10 +85,11 @@ def test_signals_stand_by_their_correlation_beside_their_cost(make_ranking):
         Signal(name="level", values=np.ones(4), seconds=0.25),
         Signal(name="loss", values=np.array([1.0, 2, 4, 3]), seconds=12),
     ]
-    left, right = draw_signals(signals, make_ranking(0.1, 0.2, 0.3, 0.4)).axes
+    left, right = draw_signals(signals, make_ranking(0.1, 0.2, 0.3, 0.4, seconds=20.0)).axes
     assert labels(left) == ["level", "loss"]
     widths = [bar.get_width() for bar in left.patches if bar.get_width()]
     assert widths == [pytest.approx(0.8), pytest.approx(2 / 3)]
     assert [text.get_text() for text in left.texts] == ["not defined"]
     assert [bar.get_width() for bar in right.patches] == [0.25, 12]
     assert [text.get_text() for text in right.texts] == [" 0.25 s", " 12 s"]
+    assert list(right.lines[0].get_xdata()) == [20.0, 20.0]

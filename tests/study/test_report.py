@@ -59,7 +59,7 @@ def table(path):
 def bare(make_ranking):
     """Blocks alone: 0 is critical, 1 undecided, 2 ambient; the intervals reach 1 point."""
     return Study(
-        ranking=make_ranking(0.08, 0.025, -0.01),
+        ranking=make_ranking(0.08, 0.025, -0.01, seconds=48.5),
         margin=MARGIN,
         block_parameters=(1000, 2000, 3_000_000),
         total_parameters=6_006_000,
@@ -296,6 +296,7 @@ def test_signals_are_listed_by_what_they_are_worth(written):
     assert written[1].rows["signals"][1:] == [
         ["fisher", "1.00", "1.00", "2.50"],
         ["loss", "not defined", "not defined", "0.50"],
+        ["the resets themselves", "1.00", "1.00", "48.50"],
     ]
     rows = table(written[0][8])
     assert (rows[0]["block_0"], rows[1]["spearman"]) == ("3", "")

@@ -6,7 +6,7 @@ from tfasr.study.resets import Reset
 from tfasr.study.results import Results
 from tfasr.study.signals import Signal
 
-ERRORS = ResetErrors(np.array([1, 2]), np.array([[3, 4], [5, 6], [7, 8]]))
+ERRORS = ResetErrors(np.array([1, 2]), np.array([[3, 4], [5, 6], [7, 8]]), seconds=2.5)
 
 
 @pytest.fixture
@@ -19,10 +19,11 @@ def test_errors_are_read_as_they_were_added(results):
     found = results[Reset((1,), "attention")]
     np.testing.assert_array_equal(found.reinitialised, ERRORS.reinitialised)
     np.testing.assert_array_equal(found.rerandomised, ERRORS.rerandomised)
+    assert found.seconds == 2.5
 
 
 def test_errors_without_fresh_draws_keep_their_shape(results):
-    results.add(Reset((1,)), ResetErrors(np.array([1, 2]), np.zeros([0, 2], np.int64)))
+    results.add(Reset((1,)), ResetErrors(np.array([1, 2]), np.zeros([0, 2], np.int64), 1.0))
     assert results[Reset((1,))].rerandomised.shape == (0, 2)
 
 

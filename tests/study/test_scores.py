@@ -10,7 +10,7 @@ from tfasr.study.scores import by_penalty, require_words, score_reset, words_to_
 def score(rerandomised, intact, words, reinitialised=None, block=0, **settings):
     rerandomised = np.array(rerandomised)
     first = np.array(reinitialised) if reinitialised else rerandomised[0]
-    errors = ResetErrors(first, rerandomised)
+    errors = ResetErrors(first, rerandomised, 0.0)
     return score_reset(Reset((block,)), errors, np.array(intact), np.array(words), **settings)
 
 

@@ -66,6 +66,7 @@ class Ranking:
         method: How parts were scored, such as "rerandomise".
         statistics: Whether those of batch normalisation were "kept" or "reestimated".
         seeds: Of the fresh draws.
+        seconds: What resetting each block in turn took, of one process; 0 where a signal ranks.
         step: The checkpoint that was studied.
         model_hash: Of its weights.
         data_hash: Of the utterances that it was evaluated on.
@@ -82,6 +83,7 @@ class Ranking:
     method: str
     statistics: str = "kept"
     seeds: tuple[int, ...]
+    seconds: float = 0.0
     step: int
     model_hash: str
     data_hash: str

@@ -1,5 +1,6 @@
 """Reset parts of a trained model, and listen."""
 
+import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -167,14 +168,18 @@ class ResetErrors:
     Args:
         reinitialised: [N], with the weights of step 0.
         rerandomised: [draws, N], with fresh weights; the draws may be none.
+        seconds: What all those evaluations took.
     """
 
     reinitialised: NDArray[np.int64]
     rerandomised: NDArray[np.int64]
+    seconds: float
 
 
 def study_reset(study: ResetStudy, reset: Reset, seeds: Sequence[int]) -> ResetErrors:
     """Resets parts of a model to their first weights, and to fresh ones for each seed."""
+    started = time.monotonic()
     first = study.errors(reset, FIRST_WEIGHTS)
-    fresh = [study.errors(reset, seed) for seed in seeds]
-    return ResetErrors(first, np.array(fresh, np.int64).reshape(len(seeds), len(first)))
+    fresh = np.array([study.errors(reset, seed) for seed in seeds], np.int64)
+    seconds = time.monotonic() - started
+    return ResetErrors(first, fresh.reshape(len(seeds), len(first)), seconds)

@@ -37,7 +37,7 @@ class Results:
         values = self._read(reset.name)
         first = np.array(values["reinitialised"], np.int64)
         fresh = np.array(values["rerandomised"], np.int64).reshape(-1, len(first))
-        return ResetErrors(first, fresh)
+        return ResetErrors(first, fresh, values["seconds"])
 
     def missing(self, resets: Iterable[Reset]) -> list[Reset]:
         """Those that were not tried yet, in an order that a study goes through fast."""
@@ -48,6 +48,7 @@ class Results:
         rows = {
             "reinitialised": errors.reinitialised.tolist(),
             "rerandomised": errors.rerandomised.tolist(),
+            "seconds": errors.seconds,
         }
         write_json(self._path(reset.name), rows)
 
