@@ -4,7 +4,6 @@ import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from functools import cache, partial
-from pathlib import Path
 from typing import Any
 
 from rich.console import Console
@@ -27,7 +26,7 @@ from tfasr.training.run import Run
 
 def run(config: StudyConfig) -> None:
     """Studies the parts of a model, or goes on where it was interrupted."""
-    others = [_studied(folder) for folder in config.beside]
+    others = [Studied.read(folder) for folder in config.beside]
     # What can't be compared is refused before hours of work, not after them.
     families(others)
     subject = Subject(config, config.step, config.seeds)
@@ -51,7 +50,7 @@ def run(config: StudyConfig) -> None:
         over_training=_over_training(config),
         churn=_churn(config, subject),
         signals=() if config.ranks_by_signal else signals,
-        others=[*others, _placed(subject.run, ranking)] if others else [],
+        others=[*others, Studied.of_run(subject.run, ranking)] if others else [],
         command=ranking.command,
     )
     # The ranking comes last: where it is, the report is too.
@@ -162,24 +161,6 @@ def _churn(config: StudyConfig, subject: Subject) -> Sequence[Churn]:
         measure_churn(Layout(run.trained_model(step)), run.config.seed, step)
         for step in run.checkpoints.steps()
     ]
-
-
-def _studied(folder: Path) -> Studied:
-    """Reads a study that was made before, of a run or in a folder of its own."""
-    study = folder / "study" if (folder / "study" / "ranking.json").is_file() else folder
-    ranking = Ranking.read(study / "ranking.json")
-    home = Run(folder if (folder / "config.yaml").is_file() else study.parent)
-    return _placed(home, ranking)
-
-
-def _placed(home: Run, ranking: Ranking) -> Studied:
-    """Names what runs that differ in their seeds only are called together."""
-    model = home.model_config
-    norm = model.encoder.conv_norm.replace("_", " ")
-    family = f"{model.num_blocks} blocks, {model.dim} wide, {norm} norm"
-    if ranking.statistics == "reestimated":
-        family += ", statistics made anew"
-    return Studied(family=family, seed=home.config.seed, ranking=ranking)
 
 
 def _tell(ranking: Ranking, config: StudyConfig) -> None:

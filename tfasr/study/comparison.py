@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
+from pathlib import Path
 
 import numpy as np
 import scipy.stats
@@ -11,6 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 from tfasr.models.churn import Churn
 from tfasr.study.ranking import Ranking
 from tfasr.study.signals import Signal
+from tfasr.training.run import Run
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,6 +28,32 @@ class Studied:
     family: str
     seed: int
     ranking: Ranking
+
+    @classmethod
+    def of_run(cls, run: Run, ranking: Ranking) -> "Studied":
+        """Names the family of a run's ranking by its depth, width and norm."""
+        model = run.model_config
+        norm = model.encoder.conv_norm.replace("_", " ")
+        family = f"{model.num_blocks} blocks, {model.dim} wide, {norm} norm"
+        if ranking.statistics == "reestimated":
+            family += ", statistics made anew"
+        return cls(family=family, seed=run.config.seed, ranking=ranking)
+
+    @classmethod
+    def read(cls, folder: Path) -> "Studied":
+        """Reads a study that was made before, of a run or in a folder of its own within one.
+
+        Raises:
+            ValueError: There is no ranking, or it is not in a run.
+        """
+        study = study_folder(folder)
+        home = Run(folder if (folder / "config.yaml").is_file() else study.parent)
+        return cls.of_run(home, Ranking.read(study / "ranking.json"))
+
+
+def study_folder(folder: Path) -> Path:
+    """Where the study of a run lies, or the folder itself where it is one's own."""
+    return folder / "study" if (folder / "study" / "ranking.json").is_file() else folder
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -130,6 +130,16 @@ class Ranking:
         found = [score for score in self.blocks if score.verdict(margin) == "ambient"]
         return tuple(score.blocks[0] for score in found)
 
+    def ambient_together(self, margin: float) -> int:
+        """How many of the most ambient blocks are ambient when all of them are reset at once.
+
+        That is up to the first of the cumulative sets that is not.
+        """
+        verdicts = [score.verdict(margin) for score in self.cumulative]
+        return next(
+            (n for n, verdict in enumerate(verdicts) if verdict != "ambient"), len(verdicts)
+        )
+
     def penalties(self) -> dict[int, float]:
         """Penalty of each block, by its index, the lowest block first."""
         scores = sorted(self.blocks, key=lambda score: score.blocks)

@@ -19,7 +19,6 @@ from tfasr.study.report_comparisons import (
 )
 from tfasr.study.report_sections import (
     BYTES,
-    ambient_together,
     blocks_section,
     cumulative_section,
     in_bytes,
@@ -211,7 +210,7 @@ def _findings(study: Study) -> list[Html]:
 
 
 def _said_together(study: Study) -> Html:
-    ranking, together = study.ranking, ambient_together(study.ranking, study.margin)
+    ranking, together = study.ranking, study.ranking.ambient_together(study.margin)
     link = element("a", "The most ambient together", href="#cumulative")
     if not together:
         said = "Not even the most ambient block stays under the margin with all of its interval. "

@@ -73,7 +73,7 @@ def savings_section(ranking: Ranking, margin: float, parameters: Sequence[int], 
     if not is_measured(ranking) or not ranking.ambient(margin):
         return join()
     groups = [("ambient, each by itself", ranking.ambient(margin))]
-    together = ambient_together(ranking, margin)
+    together = ranking.ambient_together(margin)
     if together:
         groups.append(("ambient even all at once", ranking.cumulative[together - 1].blocks))
     rows = []
@@ -139,7 +139,7 @@ def cumulative_section(ranking: Ranking, margin: float, parameters: Sequence[int
     """The most ambient blocks together."""
     if not ranking.cumulative:
         return join()
-    together = ambient_together(ranking, margin)
+    together = ranking.ambient_together(margin)
     said = (
         "Blocks that the model can do without one at a time may stand in for one another. So the "
         "most ambient one was reset, then the two most ambient together, and so on. "
@@ -210,15 +210,6 @@ def pairs_section(ranking: Ranking) -> Html:
 def is_measured(ranking: Ranking) -> bool:
     """Whether penalties come from resets, and have intervals."""
     return all(score.interval is not None for score in ranking.blocks)
-
-
-def ambient_together(ranking: Ranking, margin: float) -> int:
-    """How many of the most ambient blocks are ambient when all of them are reset at once.
-
-    That is up to the first of the cumulative sets that is not.
-    """
-    verdicts = [score.verdict(margin) for score in ranking.cumulative]
-    return next((n for n, verdict in enumerate(verdicts) if verdict != "ambient"), len(verdicts))
 
 
 def reset_words(ranking: Ranking) -> str:
