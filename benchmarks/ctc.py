@@ -10,7 +10,6 @@ cannot be, the table leaves PyTorch out. `python -m benchmarks.ctc [--json]`
 import argparse
 import json
 import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -25,10 +24,10 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
+from benchmarks.peers import TORCH
 from tfasr.configs.seeds import counted_generator
 from tfasr.losses.ctc import ctc_loss
 
-_TORCH = "torch==2.13.0"
 _ROUNDS = 15
 _AGREEMENT = 1e-4  # Relative, of the losses' sums.
 _OURS, _DENSE, _SPARSE, _KERNEL, _PEER = "ours", "dense", "sparse", "kernel", "pytorch"
@@ -37,7 +36,7 @@ _LEGEND = {
     _DENSE: "tf.nn.ctc_loss, dense labels",
     _SPARSE: "tf.nn.ctc_loss, sparse labels",
     _KERNEL: "tf.compat.v1.nn.ctc_loss, the same kernel without a shift of the blank",
-    _PEER: f"torch.nn.functional.ctc_loss, {_TORCH}",
+    _PEER: f"torch.nn.functional.ctc_loss, {TORCH.packages[0]}",
 }
 
 # Answers each line, the number of a case, with the seconds of a step and the loss.
@@ -103,7 +102,7 @@ def main() -> None:
     parser.add_argument("--json", action="store_true", help="end with one line of JSON")
     arguments = parser.parse_args()
     steps = {(case, name): _step(case, loss) for case in _CASES for name, loss in _LOSSES.items()}
-    with _peer_steps(arguments.peers / "torch") as peer_steps:
+    with _peer_steps(arguments.peers) as peer_steps:
         steps.update(peer_steps)
         seconds = _measure(steps, arguments.rounds)
     for name, meaning in _LEGEND.items():
@@ -205,10 +204,10 @@ _LOSSES = {_OURS: ctc_loss, _DENSE: _dense, _SPARSE: _sparse, _KERNEL: _kernel}
 
 
 @contextmanager
-def _peer_steps(environment: Path) -> Iterator[dict[tuple[Case, str], Step]]:
+def _peer_steps(peers: Path) -> Iterator[dict[tuple[Case, str], Step]]:
     """Steps that PyTorch takes in its process; none where it is not to be had."""
-    python = environment / "bin" / "python"
-    if not _has_torch(python):
+    python = TORCH.python(peers)
+    if python is None:
         yield {}
         return
     with tempfile.TemporaryDirectory() as folder:
@@ -239,16 +238,6 @@ def _answer(process: Any) -> str:
     if not line:
         raise RuntimeError("PyTorch's process must answer; it ended, and says why above")
     return line
-
-
-def _has_torch(python: Path) -> bool:
-    """Whether the environment has PyTorch, after an attempt to make it."""
-    attempt = [str(python), "-c", "import torch"]
-    if python.exists() and not subprocess.run(attempt, capture_output=True).returncode:
-        return True
-    make = [sys.executable, "-m", "venv", str(python.parent.parent)]
-    install = [str(python), "-m", "pip", "install", "--quiet", _TORCH]
-    return not any(subprocess.run(command).returncode for command in (make, install))
 
 
 if __name__ == "__main__":

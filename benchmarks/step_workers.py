@@ -13,14 +13,19 @@ from pathlib import Path
 from typing import Any
 
 
-def answer_steps(parameters: int, step: Callable[[], float]) -> None:
+def answer_steps(
+    parameters: int, step: Callable[[], float], reference: float | None = None
+) -> None:
     """Takes a step to build its graph, then one for each line of the input, and prints figures.
 
     Args:
         parameters: Of the model.
         step: Takes a step, and gives its loss when it is done.
+        reference: A loss by which peers are seen to compute the same; the first step's where
+            there is none.
     """
-    _print(parameters=parameters, loss=step())
+    first = step()
+    _print(parameters=parameters, loss=first if reference is None else reference)
     for _ in sys.stdin:
         started, processor = time.perf_counter(), time.process_time()
         step()
@@ -45,12 +50,14 @@ class StepWorker:
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
         )
         self.parameters = 0
+        self.loss = 0.0
         self.seconds: list[float] = []
         self.processor: list[float] = []
 
     def start(self) -> None:
         """Waits for the first step, in which it builds its graph."""
-        self.parameters = int(self._answer()["parameters"])
+        answer = self._answer()
+        self.parameters, self.loss = int(answer["parameters"]), answer["loss"]
 
     def take(self) -> None:
         """Takes a step: adds its seconds, by the clock and of all processors together."""

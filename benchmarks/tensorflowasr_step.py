@@ -1,8 +1,9 @@
-"""The training step of TensorFlowASR's small Conformer transducer.
+"""The training step of TensorFlowASR's small Conformer, with a transducer or with CTC.
 
-A worker of `benchmarks.transducer`, for the interpreter of TensorFlowASR's own environment. The
-settings are those of `examples/models/transducer/conformer/small.yml.j2` of its release 2.1.0,
-without augmentation; where they are left out, they are its defaults.
+A worker of `benchmarks.transducer` and `benchmarks.training`, for the interpreter of
+TensorFlowASR's own environment. The settings are those of
+`examples/models/transducer/conformer/small.yml.j2` of its release 2.1.0, without augmentation;
+where they are left out, they are its defaults.
 """
 
 import sys
@@ -12,6 +13,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 from tensorflow_asr import schemas
+from tensorflow_asr.models.ctc.conformer import Conformer as CtcConformer
 from tensorflow_asr.models.transducer.conformer import Conformer
 
 from benchmarks.step_workers import answer_steps
@@ -38,21 +40,23 @@ _L2 = {"class_name": "l2", "config": {"l2": 1e-6}}
 
 
 def main() -> None:
-    """Answers with the steps of a batch."""
-    folder = Path(sys.argv[1])
+    """Answers with the steps of a batch: FOLDER transducer|ctc."""
+    folder, kind = Path(sys.argv[1]), sys.argv[2]
     waveforms, tokens = (np.load(folder / f"{name}.npy") for name in ("waveforms", "tokens"))
     (batch, samples), num_tokens = waveforms.shape, tokens.shape[1]
-    model = Conformer(
-        blank=0,
-        vocab_size=1024,
-        speech_config=_SPEECH,
-        encoder_subsampling=_SUBSAMPLING,
-        encoder_mhsam_use_attention_bias=True,
-        prediction_embed_dim=320,
-        joint_dim=320,
-        kernel_regularizer=_L2,
-        bias_regularizer=_L2,
-    )
+    settings = {
+        "blank": 0,
+        "vocab_size": 1024,
+        "speech_config": _SPEECH,
+        "encoder_subsampling": _SUBSAMPLING,
+        "encoder_mhsam_use_attention_bias": True,
+        "kernel_regularizer": _L2,
+        "bias_regularizer": _L2,
+    }
+    if kind == "ctc":
+        model = CtcConformer(**settings)
+    else:
+        model = Conformer(prediction_embed_dim=320, joint_dim=320, **settings)
     shapes = model.make([samples], [num_tokens + 1], batch_size=batch)
     model.compile(keras.optimizers.Adam(1e-4), output_shapes=shapes)
     # The blank is its token 0, and stands for the start as well.

@@ -12,7 +12,6 @@ missing; where that cannot be, the table says so. Linux only.
 
 import argparse
 import json
-import subprocess
 import sys
 import tempfile
 from pathlib import Path
@@ -22,6 +21,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from benchmarks.peers import TENSORFLOWASR
 from benchmarks.step_workers import StepWorker, answer_steps
 from tfasr.configs.features import FbankConfig
 from tfasr.configs.presets import CONFORMER_S_TRANSDUCER
@@ -37,12 +37,6 @@ from tfasr.training.optimizer import make_optimizer
 _BATCH, _SECONDS, _TOKENS, _RATE = 8, 10, 40, 16000
 _FLOAT32, _BFLOAT16, _PEER = "ours, float32", "ours, bfloat16", "TensorFlowASR"
 _PRECISIONS: dict[str, Any] = {_FLOAT32: "float32", _BFLOAT16: "mixed_bfloat16"}
-_PEER_PACKAGES = (
-    "TensorFlowASR==2.1.0",
-    "tensorflow==2.14.1",
-    "tensorflow-text==2.14.0",
-    "numpy==1.26.4",
-)
 
 
 def main() -> None:
@@ -59,7 +53,7 @@ def main() -> None:
         return
     with tempfile.TemporaryDirectory() as folder:
         _write_batch(Path(folder))
-        workers = _workers(arguments.peers / "tensorflowasr", folder)
+        workers = _workers(arguments.peers, folder)
         for worker in workers.values():
             worker.start()
         for _ in range(arguments.rounds):
@@ -110,26 +104,16 @@ def _write_batch(folder: Path) -> None:
     np.save(folder / "tokens.npy", tokens)
 
 
-def _workers(environment: Path, folder: str) -> dict[str, StepWorker]:
+def _workers(peers: Path, folder: str) -> dict[str, StepWorker]:
     workers = {
         name: StepWorker([sys.executable, "-m", "benchmarks.transducer", "--take", name, folder])
         for name in _PRECISIONS
     }
-    python = str(environment / "bin" / "python")
-    if _has_peer(python, environment):
+    python = TENSORFLOWASR.python(peers)
+    if python is not None:
         program = "benchmarks.tensorflowasr_step"
-        workers[_PEER] = StepWorker([python, "-m", program, folder])
+        workers[_PEER] = StepWorker([python, "-m", program, folder, "transducer"])
     return workers
-
-
-def _has_peer(python: str, environment: Path) -> bool:
-    """Whether the environment has TensorFlowASR, after an attempt to make it."""
-    attempt = [python, "-c", "import tensorflow_asr"]
-    if Path(python).exists() and not subprocess.run(attempt, capture_output=True).returncode:
-        return True
-    make = [sys.executable, "-m", "venv", str(environment)]
-    install = [python, "-m", "pip", "install", "--quiet", *_PEER_PACKAGES]
-    return not any(subprocess.run(command).returncode for command in (make, install))
 
 
 def _answer(name: str, folder: Path) -> None:

@@ -1,0 +1,50 @@
+"""Environments of the programs that ours is measured beside, made when they are missing."""
+
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True, kw_only=True)
+class Peer:
+    """A program with an environment of its own.
+
+    Args:
+        folder: Of the environment, among those of other peers.
+        module: What is imported to see whether it is there.
+        packages: What is installed, with versions.
+    """
+
+    folder: str
+    module: str
+    packages: tuple[str, ...]
+
+    def python(self, peers: Path) -> str | None:
+        """Gives the environment's interpreter, after an attempt to make it; None where that fails.
+
+        Args:
+            peers: Folder of all peers' environments.
+        """
+        environment = peers / self.folder
+        python = str(environment / "bin" / "python")
+        attempt = [python, "-c", f"import {self.module}"]
+        if Path(python).exists() and not subprocess.run(attempt, capture_output=True).returncode:
+            return python
+        make = [sys.executable, "-m", "venv", str(environment)]
+        install = [python, "-m", "pip", "install", "--quiet", *self.packages]
+        done = not any(subprocess.run(command).returncode for command in (make, install))
+        return python if done else None
+
+
+TORCH = Peer(folder="torch", module="torch", packages=("torch==2.13.0",))
+TENSORFLOWASR = Peer(
+    folder="tensorflowasr",
+    module="tensorflow_asr",
+    packages=(
+        "TensorFlowASR==2.1.0",
+        "tensorflow==2.14.1",
+        "tensorflow-text==2.14.0",
+        "numpy==1.26.4",
+    ),
+)

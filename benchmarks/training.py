@@ -1,0 +1,255 @@
+"""What does a training step of a Conformer with CTC take beside PyTorch's and the machine's limit?
+
+Forward, backward and Adam, with dropout, of `conformer_s`, `_m` and `_l` on 8 utterances of 10 s
+and 40 tokens, from features; in float32 and with bfloat16 products; beside a PyTorch module with
+the same weights, eager and compiled, and for the small one TensorFlowASR's. Each has a process of
+its own, and all must come to the same loss on the batch without dropout (TensorFlowASR has weights
+of its own). They take their steps in turn, so that a change of the machine's speed meets all; a
+ratio is the median of the rounds', against the faster of PyTorch's two. The limit is the best rate
+of matrix products, measured in the same rounds; a step's share of it counts the floating-point
+operations of products and convolutions, the backward pass for twice the forward one. Memory is a
+process's peak, its start and its graph included. Peers have environments of their own in `--peers`,
+made when they are missing; where that cannot be, the table leaves them out. Linux only.
+`python -m benchmarks.training [--sizes s,m,l] [--rounds 5] [--json]`
+"""
+
+import argparse
+import json
+import sys
+import tempfile
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from benchmarks.peers import TENSORFLOWASR, TORCH
+from benchmarks.step_workers import StepWorker, answer_steps
+from tfasr.configs.model import ModelConfig
+from tfasr.configs.presets import PRESETS
+from tfasr.configs.seeds import counted_generator, counted_seed
+from tfasr.configs.training import OptimizerConfig, TrainConfig
+from tfasr.losses.objective import model_losses
+from tfasr.models.building import build_model
+from tfasr.models.initialization import initialize
+from tfasr.models.layout import Layout
+from tfasr.training.optimizer import make_optimizer
+from tfasr.training.steps import Batch, Steps
+
+_BATCH, _FRAMES, _TOKENS, _RATE = 8, 1000, 40, 16000
+_SIZES = {size: f"conformer_{size}" for size in "sml"}
+_PRECISIONS: dict[str, Any] = {"float32": "float32", "bfloat16": "mixed_bfloat16"}
+_MODES = ("eager", "compiled")
+_AGREEMENT = {"float32": 1e-4, "bfloat16": 2e-2}  # Relative, of losses.
+_PRODUCT = 4096  # Rows and columns of the matrices whose product is the limit.
+_PASSES = 3  # A step's floating-point operations, by those of the forward pass.
+_SEED = 0
+
+
+def main() -> None:
+    """Measures, prints the table and, if asked, the JSON line; or is a worker."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--sizes", default="s,m,l", help="of s, m, l, by commas")
+    parser.add_argument("--rounds", type=int, default=5, help="steps of each")
+    parser.add_argument("--peers", type=Path, default=Path("work/peers"), help="environments")
+    parser.add_argument("--json", action="store_true", help="end with one line of JSON")
+    parser.add_argument("--take", nargs=3, help=argparse.SUPPRESS)
+    parser.add_argument("--product", help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.take:
+        size, precision, folder = arguments.take
+        _answer(PRESETS[_SIZES[size]], precision, Path(folder))
+        return
+    if arguments.product:
+        _answer_product(arguments.product)
+        return
+    figures: dict[str, float | None] = {}
+    for size in arguments.sizes.split(","):
+        with tempfile.TemporaryDirectory() as folder:
+            operations = _write_case(PRESETS[_SIZES[size]], Path(folder))
+            workers = _workers(size, folder, arguments.peers)
+            gigabytes = _measured(workers, arguments.rounds)
+        _check(workers)
+        _tell(size, workers, gigabytes, operations)
+        figures |= _figures(size, workers, gigabytes, operations)
+    if arguments.json:
+        print(json.dumps(figures))
+
+
+def _write_case(config: ModelConfig, folder: Path) -> float:
+    """Writes what all are given; returns the floating-point operations of a forward pass."""
+    generator = counted_generator(_SEED, "benchmarks.training")
+    features = generator.standard_normal([_BATCH, _FRAMES, config.num_mels], np.float32)
+    np.save(folder / "features.npy", features)
+    tokens = generator.integers(0, config.vocabulary, [_BATCH, _TOKENS], np.int32)
+    np.save(folder / "tokens.npy", tokens)
+    waveforms = generator.standard_normal([_BATCH, _FRAMES * _RATE // 100], np.float32)
+    np.save(folder / "waveforms.npy", 0.1 * waveforms)
+    encoder = config.encoder
+    shape = {
+        "dim": encoder.dim,
+        "blocks": encoder.num_blocks,
+        "heads": encoder.num_heads,
+        "kernel": encoder.conv_kernel,
+        "groups": encoder.norm_groups,
+        "mels": config.num_mels,
+        "outputs": config.vocabulary + 1,
+        "dropout": encoder.dropout,
+    }
+    (folder / "shape.json").write_text(json.dumps(shape))
+    model = build_model(config)
+    layout = Layout(model)
+    initialize(layout, _SEED)
+    weights = {_place(entry): entry.variable.numpy() for entry in layout}
+    np.savez(folder / "weights.npz", **weights)
+    return _operations(model)
+
+
+def _place(entry: Any) -> str:
+    block = "" if entry.block is None else f"blocks.{entry.block}."
+    return f"{block}{entry.module}.{entry.role}".replace("/", ".")
+
+
+def _operations(model: Any) -> float:
+    """Counts the floating-point operations of products and convolutions in a forward pass."""
+    features = tf.TensorSpec([_BATCH, _FRAMES, model.num_mels])
+    forward = tf.function(
+        lambda x: model(x, tf.fill([_BATCH], _FRAMES)), [features], autograph=False
+    )
+    counted = ("MatMul", "BatchMatMulV2", "Conv2D", "DepthwiseConv2dNative")
+    options = tf.compat.v1.profiler.ProfileOptionBuilder(
+        tf.compat.v1.profiler.ProfileOptionBuilder.float_operation()
+    )
+    options = options.with_empty_output().with_accounted_types(list(counted)).build()
+    graph = forward.get_concrete_function().graph
+    found = tf.compat.v1.profiler.profile(graph, cmd="op", options=options)
+    return float(found.total_float_ops)
+
+
+def _workers(size: str, folder: str, peers: Path) -> dict[str, StepWorker]:
+    ours = [sys.executable, "-m", "benchmarks.training"]
+    workers = {}
+    for precision in _PRECISIONS:
+        workers[f"ours {precision}"] = StepWorker([*ours, "--take", size, precision, folder])
+        workers[f"limit {precision}"] = StepWorker([*ours, "--product", precision])
+    torch = TORCH.python(peers)
+    for precision in _PRECISIONS if torch else ():
+        for mode in _MODES:
+            command = [str(torch), "-m", "benchmarks.torch_conformer_step"]
+            workers[f"torch {precision} {mode}"] = StepWorker([*command, folder, precision, mode])
+    other = TENSORFLOWASR.python(peers) if size == "s" else None
+    if other:
+        command = [other, "-m", "benchmarks.tensorflowasr_step", folder, "ctc"]
+        workers["TensorFlowASR"] = StepWorker(command)
+    return workers
+
+
+def _measured(workers: dict[str, StepWorker], rounds: int) -> dict[str, float]:
+    """Lets all take their steps in turn; gives the peak gigabytes of each."""
+    for worker in workers.values():
+        worker.start()
+    for _ in range(rounds):
+        for worker in workers.values():
+            worker.take()
+    return {name: worker.finish() for name, worker in workers.items()}
+
+
+def _check(workers: dict[str, StepWorker]) -> None:
+    """Refuses peers that compute something else."""
+    expected = workers["ours float32"]
+    for name, worker in workers.items():
+        if not name.startswith(("ours", "torch")):
+            continue
+        apart = abs(worker.loss / expected.loss - 1)
+        if worker.parameters != expected.parameters or apart > _AGREEMENT[name.split()[1]]:
+            raise RuntimeError(
+                f"all must have {expected.parameters} parameters and a loss of {expected.loss}; "
+                f"got {worker.parameters} and {worker.loss} of {name}"
+            )
+
+
+def _figures(
+    size: str, workers: dict[str, StepWorker], gigabytes: dict[str, float], operations: float
+) -> dict[str, float | None]:
+    """Ratios by their names in the results; None where a peer is not installed."""
+    figures: dict[str, float | None] = {}
+    for precision in _PRECISIONS:
+        torch = [workers.get(f"torch {precision} {mode}") for mode in _MODES]
+        found = [_ratio(peer, workers[f"ours {precision}"]) for peer in torch if peer]
+        ending = "" if precision == "float32" else "_bfloat16"
+        figures[f"conformer_{size}_{precision}_vs_torch"] = min(found, default=None)
+        figures[f"gemm_share_{size}{ending}"] = _share(workers, precision, operations)
+    eager = gigabytes.get("torch float32 eager")
+    memory = None if eager is None else gigabytes["ours float32"] / eager
+    figures[f"memory_vs_torch_{size}"] = memory
+    if size == "s":
+        figures["memory_vs_torch"] = memory
+        other = workers.get("TensorFlowASR")
+        ours = workers["ours float32"]
+        figures["conformer_s_vs_tensorflowasr"] = None if other is None else _ratio(other, ours)
+    return figures
+
+
+def _share(workers: dict[str, StepWorker], precision: str, operations: float) -> float:
+    """Share of the limit's rate at which a step's products and convolutions are done."""
+    of_product = 2 * _PRODUCT**3
+    rates = [of_product / seconds for seconds in workers[f"limit {precision}"].seconds]
+    steps = workers[f"ours {precision}"].seconds
+    pairs = zip(steps, rates, strict=True)
+    return median(_PASSES * operations / seconds / rate for seconds, rate in pairs)
+
+
+def _ratio(theirs: StepWorker, ours: StepWorker) -> float:
+    pairs = zip(theirs.seconds, ours.seconds, strict=True)
+    return median(one / other for one, other in pairs)
+
+
+def _tell(
+    size: str, workers: dict[str, StepWorker], gigabytes: dict[str, float], operations: float
+) -> None:
+    print(f"{_SIZES[size]}: {_PASSES * operations / 1e9:,.0f} GFLOP a step")
+    print(f"{'':24}s a step (least to most)   processor s   peak GB")
+    for name, worker in workers.items():
+        spread = f"{min(worker.seconds):.3f} to {max(worker.seconds):.3f}"
+        print(
+            f"{name:24}{median(worker.seconds):8.3f} ({spread:16}) "
+            f"{median(worker.processor):12.2f}{gigabytes[name]:10.2f}"
+        )
+
+
+def _answer(config: ModelConfig, precision: str, folder: Path) -> None:
+    """Answers with the steps of our model."""
+    model = build_model(config, precision=_PRECISIONS[precision])
+    layout = Layout(model)
+    weights = np.load(folder / "weights.npz")
+    for entry in layout:
+        entry.variable.assign(weights[_place(entry)])
+    settings = OptimizerConfig(average=0.0)
+    train = TrainConfig(data=folder, run=folder, model=config, optimizer=settings)
+    optimizer = make_optimizer(settings)
+    optimizer.build(model.trainable_variables)
+    batch: Batch = {
+        "features": tf.constant(np.load(folder / "features.npy")),
+        "num_frames": tf.fill([_BATCH], _FRAMES),
+        "tokens": tf.constant(np.load(folder / "tokens.npy")),
+        "num_tokens": tf.fill([_BATCH], _TOKENS),
+    }
+    reference = float(tf.reduce_mean(model_losses(model, batch, train.objective, None).losses))
+    steps, seed = Steps(model, model, optimizer, train), counted_seed(_SEED, "benchmarks.training")
+    answer_steps(layout.parameters(), lambda: steps.take([batch], [seed]).loss, reference)
+
+
+def _answer_product(precision: str) -> None:
+    """Answers with the product of two square matrices, as fast as this machine makes it."""
+    dtype = {"float32": tf.float32, "bfloat16": tf.bfloat16}[precision]
+    noise = tf.random.stateless_normal([_PRODUCT, _PRODUCT], counted_seed(_SEED, "product"))
+    matrix = tf.cast(noise, dtype)
+    product = tf.function(lambda: matrix @ matrix)
+    answer_steps(0, lambda: float(product()[0, 0]))
+
+
+if __name__ == "__main__":
+    main()
