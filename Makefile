@@ -2,7 +2,7 @@ PYTHON ?= python3.11
 BIN := .venv/bin
 STAMP := .venv/installed
 
-.PHONY: install quickstart test test-all lint lock bench serve clean
+.PHONY: install quickstart test test-all lint lock bench bench-check serve clean
 
 install: $(STAMP)
 
@@ -27,8 +27,12 @@ lint: install
 	$(BIN)/mypy tfasr pipelines
 	$(BIN)/lint-imports
 
+# Hours: every benchmark, three times, to benchmarks/results/DATE.json.
 bench: install
-	$(BIN)/python -m benchmarks.features
+	$(BIN)/python -m benchmarks.bench
+
+bench-check: install
+	$(BIN)/python -m benchmarks.bench --check
 
 # Resolves every dependency again; needs the resolver `uv` on the PATH.
 lock:

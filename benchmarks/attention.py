@@ -24,6 +24,8 @@ from tfasr.configs.seeds import counted_generator
 from tfasr.models.attention import RelativeAttention
 from tfasr.models.sparse_attention import ProbSparseAttention
 
+BETTER = {"time_ratio_4000": "higher", "memory_ratio_4000": "higher", "time_exponent": "lower"}
+
 _LAYERS = {"dense": RelativeAttention, "sparse": ProbSparseAttention}
 _NUM_FRAMES = (250, 500, 1000, 2000, 4000, 8000)
 _DENSE_LIMIT = 4000

@@ -28,6 +28,13 @@ from benchmarks.peers import TORCH
 from tfasr.configs.seeds import counted_generator
 from tfasr.losses.ctc import ctc_loss
 
+BETTER = {
+    "speedup_vs_sparse_1k": "higher",
+    "speedup_vs_sparse_5k": "higher",
+    "vs_torch_1k": "higher",
+    "vs_torch_5k": "higher",
+}
+
 _ROUNDS = 15
 _AGREEMENT = 1e-4  # Relative, of the losses' sums.
 _OURS, _DENSE, _SPARSE, _KERNEL, _PEER = "ours", "dense", "sparse", "kernel", "pytorch"

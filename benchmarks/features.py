@@ -28,6 +28,8 @@ from tfasr.configs.features import FbankConfig
 from tfasr.configs.seeds import counted_generator
 from tfasr.features.fbank import INT16_SCALE, fbank, mel_weights
 
+BETTER = {"fbank_vs_kaldi_native": "higher", "fbank_vs_kaldi_native_one_thread": "higher"}
+
 _SECONDS = 60
 _REPEATS = 7
 _UTTERANCE = 20  # Seconds of the longest utterance that training takes by default.

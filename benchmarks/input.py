@@ -36,6 +36,13 @@ from tfasr.preparation.preparation import Preparation
 from tfasr.training.loop import Trainer
 from tfasr.training.run import Run
 
+BETTER = {
+    "flac_realtime": "higher",
+    "tfrecord_realtime": "higher",
+    "padding_share": "lower",
+    "input_wait_share": "lower",
+}
+
 _REPEATS = 5
 _COPIES = 8  # Of the half hour that there may be: an epoch has four hours.
 _STEPS = 20  # Of training; the first half warms up.

@@ -32,6 +32,12 @@ from tfasr.models.layout import Layout
 from tfasr.training.optimizer import make_optimizer
 from tfasr.training.steps import Batch, Steps
 
+BETTER = {
+    "dsc_100_step_gib": "lower",
+    "recompute_memory_ratio": "higher",
+    "recompute_time_ratio": "lower",
+}
+
 _DEEP, _DEEP_BATCH = "dsc_100", 2
 _FRAMES, _TOKENS = 1000, 40
 _SEED = 0

@@ -68,6 +68,8 @@ from tfasr.models.initialization import initialize
 from tfasr.models.layout import Layout
 from tfasr.training.run import Run
 
+BETTER = {"max_difference": "lower", "realtime_factor": "lower"}
+
 _PRESET = replace(STREAMING_CONFORMER, transducer=TransducerConfig(), ctc=True)
 _SMALL = replace(
     _PRESET,

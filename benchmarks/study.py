@@ -30,6 +30,8 @@ from tfasr.models.layout import Layout
 from tfasr.study.reset import ResetStudy
 from tfasr.study.resets import each_block
 
+BETTER = {"speedup_vs_naive": "higher"}
+
 _SEED = 0
 _DRAW = 1
 _UTTERANCE_SECONDS = 10.0

@@ -37,6 +37,20 @@ from tfasr.models.layout import Layout
 from tfasr.training.optimizer import make_optimizer
 from tfasr.training.steps import Batch, Steps
 
+BETTER = {
+    "conformer_s_float32_vs_torch": "higher",
+    "conformer_s_bfloat16_vs_torch": "higher",
+    "conformer_m_float32_vs_torch": "higher",
+    "conformer_m_bfloat16_vs_torch": "higher",
+    "conformer_l_float32_vs_torch": "higher",
+    "conformer_l_bfloat16_vs_torch": "higher",
+    "conformer_s_vs_tensorflowasr": "higher",
+    "gemm_share_s": "higher",
+    "gemm_share_m": "higher",
+    "gemm_share_l": "higher",
+    "memory_vs_torch": "lower",
+}
+
 _BATCH, _FRAMES, _TOKENS, _RATE = 8, 1000, 40, 16000
 _SIZES = {size: f"conformer_{size}" for size in "sml"}
 _PRECISIONS: dict[str, Any] = {"float32": "float32", "bfloat16": "mixed_bfloat16"}

@@ -34,6 +34,8 @@ from tfasr.models.initialization import initialize
 from tfasr.models.layout import Layout
 from tfasr.training.optimizer import make_optimizer
 
+BETTER = {"step_vs_tensorflowasr": "higher", "memory_vs_tensorflowasr": "higher"}
+
 _BATCH, _SECONDS, _TOKENS, _RATE = 8, 10, 40, 16000
 _FLOAT32, _BFLOAT16, _PEER = "ours, float32", "ours, bfloat16", "TensorFlowASR"
 _PRECISIONS: dict[str, Any] = {_FLOAT32: "float32", _BFLOAT16: "mixed_bfloat16"}

@@ -1,0 +1,53 @@
+import pytest
+
+bench = pytest.importorskip(
+    "benchmarks.bench", reason="benchmarks are importable from the repository's own folder only"
+)
+
+
+def figure(median, better):
+    return {"median": median, "least": median, "most": median, "better": better}
+
+
+def test_what_benchmarks_declare_is_read_without_importing_them(tmp_path):
+    (tmp_path / "speed.py").write_text('raise OSError\nBETTER = {"ratio": "higher"}\n')
+    (tmp_path / "silent.py").write_text("figures = {}\n")
+    assert bench.declared(tmp_path) == {"speed": {"ratio": "higher"}}
+
+
+def test_a_declaration_of_something_else_is_refused(tmp_path):
+    (tmp_path / "speed.py").write_text('BETTER = {"ratio": "larger"}\n')
+    with pytest.raises(ValueError, match=r"speed\.py: BETTER must say higher or lower; got larger"):
+        bench.declared(tmp_path)
+
+
+def test_a_figure_is_the_median_of_its_runs():
+    rows = [{"ratio": 3.0}, {"ratio": 1.0, "other": 7}, {"ratio": 2.5}]
+    expected = {"median": 2.5, "least": 1.0, "most": 3.0, "better": "higher"}
+    assert bench.summary(rows, {"ratio": "higher"}) == {"ratio": expected}
+
+
+def test_a_figure_that_no_run_came_to_is_nothing():
+    found = bench.summary([{"peer": None}, {}], {"peer": "higher"})
+    assert found["peer"] == figure(None, "higher")
+
+
+def test_what_became_a_tenth_worse_is_named():
+    before = {"speed": {"ratio": figure(2.2, "higher"), "seconds": figure(1.0, "lower")}}
+    now = {"speed": {"ratio": figure(1.9, "higher"), "seconds": figure(1.2, "lower")}}
+    assert bench.worsened(before, now) == [
+        "speed ratio: 2.2 became 1.9",
+        "speed seconds: 1 became 1.2",
+    ]
+
+
+def test_what_became_less_than_a_tenth_worse_is_not():
+    before = {"speed": {"ratio": figure(2.0, "higher"), "seconds": figure(1.0, "lower")}}
+    now = {"speed": {"ratio": figure(1.85, "higher"), "seconds": figure(1.09, "lower")}}
+    assert bench.worsened(before, now) == []
+
+
+def test_a_figure_that_one_of_both_lacks_is_not_compared():
+    before = {"speed": {"ratio": figure(None, "higher")}}
+    now = {"speed": {"ratio": figure(1.0, "higher")}, "new": {"ratio": figure(1.0, "higher")}}
+    assert bench.worsened(before, now) == []
