@@ -172,6 +172,11 @@ def _tell(ranking: Ranking, config: StudyConfig) -> None:
     else:
         table = _reset_table(ranking, config.margin, title)
     Console().print(table)
+    if ranking.is_deaf:
+        print(
+            f"study: intact, the model gets {100 * ranking.baseline_wer:.0f} % of the words wrong, "
+            "so no reset can harm it; train it longer before you rely on this ranking"
+        )
 
 
 def _reset_table(ranking: Ranking, margin: float, title: str) -> Table:

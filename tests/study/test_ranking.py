@@ -47,6 +47,11 @@ def test_blocks_that_are_not_by_rising_penalty_are_refused(ranking):
         replace(ranking, blocks=ranking.blocks[::-1])
 
 
+def test_a_model_that_errs_on_nine_words_of_ten_is_deaf(ranking):
+    assert replace(ranking, baseline_wer=0.9).is_deaf
+    assert not replace(ranking, baseline_wer=0.89).is_deaf
+
+
 def test_the_model_that_was_studied_is_accepted(ranking):
     ranking.require_model("0123456789abcdef", Path("ranking.json"))
 

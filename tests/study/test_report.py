@@ -292,6 +292,13 @@ def test_churn_is_correlated_with_resets_of_block_and_module(written):
     }
 
 
+def test_a_model_that_hears_nothing_is_said_to_tell_nothing(write, bare):
+    deaf = replace(bare, ranking=replace(bare.ranking, baseline_wer=0.95))
+    warning = "train the model longer before you rely on anything on this page"
+    assert warning in write(deaf)[0][0].read_text()
+    assert warning not in write(bare)[0][0].read_text()
+
+
 def test_signals_are_listed_by_what_they_are_worth(written):
     assert written[1].rows["signals"][1:] == [
         ["fisher", "1.00", "1.00", "2.50"],

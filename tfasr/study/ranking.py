@@ -9,6 +9,9 @@ from tfasr.artifacts.files import read_json, write_json
 
 Verdict = Literal["ambient", "critical", "undecided"]
 
+# Error rate from which a model has nothing left that a reset could harm.
+_DEAF = 0.9
+
 
 @dataclass(frozen=True, kw_only=True)
 class Score:
@@ -120,6 +123,11 @@ class Ranking:
         if not 0 <= count <= len(scores):
             raise ValueError(f"a model of {len(scores)} blocks has no {count} of them to choose")
         return tuple(score.blocks[0] for score in scores[:count])
+
+    @property
+    def is_deaf(self) -> bool:
+        """Whether the intact model errs so often that resets can't tell which blocks matter."""
+        return self.baseline_wer >= _DEAF
 
     def ambient(self, margin: float) -> tuple[int, ...]:
         """Indices of the blocks whose interval lies under a margin, the most ambient first.

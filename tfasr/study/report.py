@@ -158,6 +158,10 @@ def _done(study: Study) -> list[str]:
     if ranking.method == "reinitialise":
         lost = "its weights were put back to what they were before training"
     points = f"{100 * study.margin:g} points ({_of_hundred(study.margin)})"
+    deaf = (
+        "Where so much is wrong already, no reset can do harm: train the model longer before you "
+        "rely on anything on this page."
+    )
     return [
         f"This speech-recognition model passes what it hears through {len(ranking.blocks)} blocks, "
         "one after the other. To find out which of them it relies on, each in turn lost what it "
@@ -170,6 +174,7 @@ def _done(study: Study) -> list[str]:
         "margin with all of its 95 % interval, the range that other utterances of the same kind "
         "would most likely give; critical where all of the interval is at or over the margin; and "
         "undecided where the margin lies inside it: the words were too few to tell.",
+        *([deaf] if ranking.is_deaf else []),
     ]
 
 
