@@ -232,7 +232,7 @@ def _is_list(kind: Any) -> bool:
 
 def _section(name: str, config: str) -> str:
     """Returns, as JSON, what a preset or a YAML file says of a stage."""
-    from tfasr.configs.loading import read_yaml, to_mapping
+    from tfasr.configs.loading import field_names, read_yaml, to_mapping
     from tfasr.configs.presets import PRESETS
 
     shipped = Path(__file__).parent / "configs"
@@ -251,7 +251,7 @@ def _section(name: str, config: str) -> str:
         raise ValueError(f"--config takes a YAML file or one of {', '.join(names)}; got {config}")
     if name == "describe":
         return json.dumps({"model": sections.get("train", {}).get("model", {})})
-    return json.dumps(sections.get(name) or {})
+    return json.dumps(field_names(sections.get(name) or {}))
 
 
 if __name__ == "__main__":

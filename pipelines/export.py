@@ -8,6 +8,7 @@ import tensorflow as tf
 
 from tfasr.artifacts.files import atomic_path, sha256_of, write_json
 from tfasr.configs.export import ExportConfig
+from tfasr.export.freeze import Freezing
 from tfasr.export.saved_model import Recogniser, Signatures, custom_operations
 from tfasr.models.layout import Layout, weights_hash
 from tfasr.study.ranking import Ranking
@@ -27,7 +28,14 @@ def export(config: ExportConfig) -> dict[str, Any]:
     layout = Layout(model)
     model_hash = weights_hash(layout)
     frozen, ranking = _frozen_blocks(config, source, model_hash)
+    freezing = Freezing(
+        blocks=frozen,
+        form=config.freeze.as_,
+        run_seed=source.config.seed,
+        draw=config.freeze.draw,
+    )
     frozen_parameters = sum(e.size for block in frozen for e in layout.of_block(block))
+    by_seed = freezing.form == "seed"
     version = 1 + max(_versions(config.out), default=0)
     about: dict[str, Any] = {
         "name": config.out.name,
@@ -41,13 +49,14 @@ def export(config: ExportConfig) -> dict[str, Any]:
         "blocks": layout.num_blocks,
         "parameters": layout.parameters(),
         "frozen": {
-            "as": "constant",
+            "as": freezing.form,
             "blocks": list(frozen),
             "parameters": frozen_parameters,
+            **({"seed": freezing.run_seed, "draw": freezing.draw} if by_seed else {}),
             **ranking,
         },
     }
-    recogniser = Recogniser(model, source.extractor, source.tokenizer.pieces, frozen)
+    recogniser = Recogniser(model, source.extractor, source.tokenizer.pieces, freezing)
     folder = config.out / str(version)
     with atomic_path(folder) as staged:
         signatures = recogniser.signatures()
@@ -57,7 +66,8 @@ def export(config: ExportConfig) -> dict[str, Any]:
         about["bytes"] = sum(file["bytes"] for file in about["files"].values())
         write_json(staged / "export.json", about)
     blocks = ", ".join(map(str, frozen)) or "none"
-    print(f"{folder}: {about['bytes'] / 1e6:.2f} MB, frozen blocks {blocks}")
+    form = f" as {freezing.form}" if frozen else ""
+    print(f"{folder}: {about['bytes'] / 1e6:.2f} MB, frozen blocks {blocks}{form}")
     print(f"serve it with: tfasr serve --model {config.out}")
     return about
 
@@ -65,13 +75,16 @@ def export(config: ExportConfig) -> dict[str, Any]:
 def _frozen_blocks(
     config: ExportConfig, source: Run, model_hash: str
 ) -> tuple[tuple[int, ...], dict[str, str]]:
-    if not config.freeze.blocks:
+    if not config.freeze.asked:
         return (), {}
     path = config.freeze.ranking or config.run / "study" / "ranking.json"
     ranking = Ranking.read(path)
     if ranking.model_hash != source.origin_hash:
         ranking.require_model(model_hash, path)
-    blocks = ranking.most_ambient(config.freeze.blocks)
+    if config.freeze.margin:
+        blocks = ranking.ambient(config.freeze.margin)
+    else:
+        blocks = ranking.most_ambient(config.freeze.blocks)
     return blocks, {"ranking": str(path), "ranking_sha256": sha256_of(path)}
 
 

@@ -4,6 +4,7 @@ from pathlib import Path
 import pytest
 
 from tfasr.configs.data import BatchConfig
+from tfasr.configs.export import ExportConfig, Form
 from tfasr.configs.features import AugmentConfig, SpecAugmentConfig
 from tfasr.configs.loading import (
     from_mapping,
@@ -158,3 +159,18 @@ def test_a_file_that_is_no_yaml_mapping_is_named(tmp_path, content, message):
 
 def test_yaml_keeps_the_order_and_the_letters():
     assert to_yaml({"z": "é", "a": [1]}) == "z: é\na:\n- 1\n"
+
+
+def test_a_field_named_like_a_word_of_python_is_an_option_without_its_underscore():
+    parser = make_parser(ExportConfig)
+    values = parser.parse_args(["--run", "r", "--out", "o", "--freeze.as", "seed"])
+    assert parser.instantiate(values).freeze.as_ == "seed"
+    assert option_types(ExportConfig)["--freeze.as"] == Form
+    assert "--freeze.as {constant,seed,pruned,int8}" in parser.format_help()
+    assert "as_" not in parser.format_help().replace("FREEZE.AS_", "")
+
+
+def test_a_mapping_may_name_such_a_field_either_way():
+    for name in ("as", "as_"):
+        values = {"run": "r", "out": "o", "freeze": {name: "pruned"}}
+        assert from_mapping(ExportConfig, values, "x.yaml").freeze.as_ == "pruned"

@@ -1,18 +1,25 @@
+import gc
 import json
 import math
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import tensorflow as tf
+from tensorflow.core.protobuf.saved_model_pb2 import SavedModel
 
 from tfasr.audio.decoding import wav_bytes
 from tfasr.data.pipelines import evaluation_batches, every_example
 from tfasr.evaluation.transcription import model_transcriber, transcribe_batches
+from tfasr.export.freeze import Freezing
 from tfasr.export.saved_model import Recogniser, custom_operations
+from tfasr.models.building import build_model
+from tfasr.models.initialization import initial_value
 from tfasr.models.layout import Layout
 
+PIECES = tuple("abcde")
 # Nothing but TensorFlow, as in TensorFlow Serving.
 ASK = """
 import json, sys
@@ -25,8 +32,9 @@ print(json.dumps([[text.decode() for text in texts], loaded]))
 """
 
 
-def save(run, folder, frozen):
-    recogniser = Recogniser(run.trained_model(), run.extractor, run.tokenizer.pieces, frozen)
+def save(run, folder, frozen, form="constant"):
+    freezing = Freezing(blocks=frozen, form=form, run_seed=run.config.seed)
+    recogniser = Recogniser(run.trained_model(), run.extractor, run.tokenizer.pieces, freezing)
     tf.saved_model.save(recogniser, str(folder), signatures=recogniser.signatures())
     return folder
 
@@ -181,3 +189,104 @@ def test_the_model_needs_tensorflow_alone(folders, texts, waveforms, tmp_path):
     command = [sys.executable, "-I", "-W", "ignore", "-c", ASK, str(folders[(1,)]), *files]
     done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, check=True)
     assert json.loads(done.stdout) == [list(texts.values()), []]
+
+
+@pytest.fixture(scope="module")
+def formed(tiny_run, tmp_path_factory):
+    """Folders of models whose block 1 has each form."""
+    root = tmp_path_factory.mktemp("formed")
+    return {form: save(tiny_run, root / form, (1,), form) for form in ("seed", "int8", "pruned")}
+
+
+def by_session(folder, audio):
+    """Asks as TensorFlow Serving does."""
+    with tf.compat.v1.Session(graph=tf.Graph()) as session:
+        meta = tf.compat.v1.saved_model.load(session, ["serve"], str(folder))
+        signature = meta.signature_def["serving_default"]
+        fed = {signature.inputs["audio"].name: audio}
+        return [t.decode() for t in session.run(signature.outputs["text"].name, fed)]
+
+
+@pytest.mark.parametrize("form", ["seed", "int8", "pruned"])
+def test_a_form_gives_the_text_of_the_settled_model(
+    formed, tiny_run, tiny_data, waveforms, texts, form
+):
+    settled = tiny_run.trained_model()
+    Freezing(blocks=(1,), form=form, run_seed=tiny_run.config.seed).settle(settled)
+    batches = evaluation_batches(
+        tiny_data.source("test"), tiny_data.durations("test"), extractor=tiny_run.extractor
+    )
+    transcribe = model_transcriber(settled, tiny_run.tokenizer.pieces)
+    expected = {h.utterance_id: h.text for h in transcribe_batches(transcribe, batches)}
+    audio = [wav(waveforms[name]) for name in expected]
+    assert ask(tf.saved_model.load(str(formed[form])), audio) == list(expected.values())
+    assert by_session(formed[form], audio) == list(expected.values())
+    if form != "int8":
+        assert expected != texts
+
+
+@pytest.mark.parametrize("form", ["seed", "int8"])
+def test_a_rebuilt_block_is_in_no_variable(folders, formed, form):
+    def stored(folder):
+        return {
+            tuple(shape)
+            for name, shape in tf.train.list_variables(str(folder / "variables" / "variables"))
+            if name.startswith("weights")
+        }
+
+    def size(folder):
+        return sum(path.stat().st_size for path in (folder / "variables").glob("*.data*"))
+
+    assert stored(formed[form]) <= stored(folders[(1,)])
+    # A rebuilt weight is tracked, which takes some bytes by the name.
+    assert size(formed[form]) < size(folders[(1,)]) + 10_000
+
+
+def test_a_model_from_seeds_draws_what_the_run_would(formed, tiny_run):
+    loaded = tf.saved_model.load(str(formed["seed"]))
+    drawn = [
+        initial_value(entry, tiny_run.config.seed, 1).numpy()
+        for entry in Layout(tiny_run.initial_model()).of_block(1)
+        if entry.role.endswith("kernel")
+    ]
+    values = [
+        tf.raw_ops.ReadVariableOp(resource=each.resource_handle, dtype=tf.float32).numpy()
+        for each in loaded.resources
+    ]
+    assert len(values) == len(drawn) > 8
+    for value in values:
+        assert any(np.array_equal(value, own) for own in drawn)
+
+
+def test_two_loads_of_a_model_from_seeds_do_not_disturb_each_other(formed, waveforms):
+    audio = [wav(waveforms["test-00"])]
+    first = tf.saved_model.load(str(formed["seed"]))
+    before = ask(first, audio)
+    second = tf.saved_model.load(str(formed["seed"]))
+    assert ask(second, audio) == before
+    del second
+    gc.collect()
+    assert ask(first, audio) == before
+
+
+def test_the_forms_take_ever_less_room(tiny_run, tmp_path):
+    config = tiny_run.model_config
+    wide = replace(config, encoder=replace(config.encoder, num_blocks=1, dim=64))
+    sizes = {}
+    for form in ("constant", "int8", "seed", "pruned"):
+        model = build_model(wide)
+        recogniser = Recogniser(model, tiny_run.extractor, PIECES, Freezing(blocks=(0,), form=form))
+        folder = tmp_path / form
+        tf.saved_model.save(recogniser, str(folder), signatures=recogniser.signatures())
+        sizes[form] = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+    kernels = sum(e.size for e in Layout(build_model(wide)).of_block(0) if "kernel" in e.role)
+    # A kernel takes 4, 1 or no bytes a weight; rebuilt ones bring some functions each.
+    assert sizes["constant"] - sizes["int8"] > 2 * kernels
+    assert sizes["int8"] - sizes["seed"] > 0.9 * kernels
+    assert sizes["seed"] > sizes["pruned"]
+
+
+@pytest.mark.parametrize("form", ["seed", "int8", "pruned"])
+def test_a_form_uses_stock_operations_only(formed, form):
+    saved = SavedModel.FromString((formed[form] / "saved_model.pb").read_bytes())
+    assert custom_operations(saved.meta_graphs[0].graph_def) == []

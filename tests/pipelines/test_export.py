@@ -114,3 +114,17 @@ def test_a_run_that_was_not_studied_is_told(config, tmp_path):
     freeze = FreezeConfig(blocks=1)
     with pytest.raises(ValueError, match=r"study/ranking\.json: no such file"):
         export(replace(config, freeze=freeze, out=tmp_path / "x"))
+
+
+def test_blocks_under_a_margin_are_frozen_in_the_form_that_is_asked(config, tiny_run, tmp_path):
+    # Block 1's interval ends at 0.11, block 0's at 0.51.
+    freeze = replace(config.freeze, blocks=0, margin=0.2, as_="seed", draw=2)
+    frozen = export(replace(config, freeze=freeze, out=tmp_path / "x"))["frozen"]
+    seed = tiny_run.config.seed
+    assert (frozen["as"], frozen["blocks"]) == ("seed", [1])
+    assert (frozen["seed"], frozen["draw"]) == (seed, 2)
+
+
+def test_a_margin_that_no_block_is_under_freezes_none(config, tmp_path):
+    freeze = replace(config.freeze, blocks=0, margin=0.01)
+    assert export(replace(config, freeze=freeze, out=tmp_path / "x"))["frozen"]["blocks"] == []

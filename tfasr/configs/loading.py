@@ -1,6 +1,7 @@
 """Configurations to and from YAML and the command line."""
 
 import dataclasses
+import keyword
 import typing
 from collections.abc import Collection, Mapping
 from pathlib import Path
@@ -13,9 +14,15 @@ Config = TypeVar("Config")
 
 
 def make_parser(kind: type, skip: Collection[str] = frozenset(), **settings: Any) -> ArgumentParser:
-    """Makes a parser whose options are the fields of a dataclass, documented as there."""
+    """Makes a parser whose options are the fields of a dataclass, documented as there.
+
+    A field that ends in "_", since its name is a word of Python's, is an option without it.
+    """
     parser = ArgumentParser(exit_on_error=False, **settings)
     parser.add_class_arguments(kind, skip=set(skip))
+    for action in parser._actions:
+        action.option_strings = [option.removesuffix("_") for option in action.option_strings]
+        parser._option_string_actions |= dict.fromkeys(action.option_strings, action)
     return parser
 
 
@@ -26,8 +33,18 @@ def option_types(kind: type, prefix: str = "--") -> dict[str, Any]:
         if dataclasses.is_dataclass(hint):
             types |= option_types(hint, f"{prefix}{name}.")
         else:
-            types[f"{prefix}{name}"] = hint
+            types[f"{prefix}{name.removesuffix('_')}"] = hint
     return types
+
+
+def field_names(values: Any) -> Any:
+    """Gives keys that are words of Python's, such as "as", the names of their fields."""
+    if not isinstance(values, Mapping):
+        return values
+    return {
+        f"{key}_" if keyword.iskeyword(str(key)) else key: field_names(value)
+        for key, value in values.items()
+    }
 
 
 def from_mapping(kind: type[Config], values: Mapping[str, Any], source: str) -> Config:
@@ -46,7 +63,7 @@ def from_mapping(kind: type[Config], values: Mapping[str, Any], source: str) -> 
     """
     parser = make_parser(kind)
     try:
-        return kind(**vars(parser.instantiate(parser.parse_object(dict(values)))))
+        return kind(**vars(parser.instantiate(parser.parse_object(field_names(dict(values))))))
     except (ArgumentError, TypeError, ValueError) as error:
         raise ValueError(f"{source}: {one_line(error)}") from None
 

@@ -1,13 +1,13 @@
 """The SavedModel: WAV bytes or waveforms to text, in stock TensorFlow operations."""
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import tensorflow as tf
 
 from tfasr.decoding.first_best import first_best
 from tfasr.decoding.greedy import detokenize
-from tfasr.export.freeze import freeze_block
+from tfasr.export.freeze import Freezing
 from tfasr.features.extractor import FeatureExtractor
 from tfasr.models.acoustic_model import AcousticModel
 
@@ -21,19 +21,19 @@ Signatures = dict[str, tf.types.experimental.ConcreteFunction]
 
 
 class Recogniser(tf.Module):
-    """What is exported: the weights that are no constants, and the signatures over all.
+    """What is exported: the signatures, and the weights that they read.
 
-    `signatures()` traces, by name:
+    `signatures()` gives, by name:
         serving_default: "audio" [B] string, 16-bit PCM WAV files of the model's sample rate, to
             "text" [B] string.
         waveforms: "waveforms" [B, T] float32 in [-1, 1] and "num_samples" [B] int32 to "text".
         features: the same to "features" [B, T', F] and "num_frames" [B], the model's input.
 
     Args:
-        model: The trained model; its frozen blocks are of no use for training afterwards.
+        model: The trained model, of no use for training afterwards; it is settled first.
         extractor: The features that it was trained on.
         pieces: Surfaces of its tokens.
-        frozen_blocks: Blocks whose weights become constants of the graph.
+        freezing: Which of its blocks are frozen, and as what.
     """
 
     def __init__(
@@ -41,18 +41,17 @@ class Recogniser(tf.Module):
         model: AcousticModel,
         extractor: FeatureExtractor,
         pieces: Sequence[str],
-        frozen_blocks: Sequence[int],
+        freezing: Freezing,
     ) -> None:
         super().__init__()
-        for block in frozen_blocks:
-            freeze_block(model.blocks[block])
-        kept = [b for index, b in enumerate(model.blocks) if index not in frozen_blocks]
+        freezing.settle(model)
+        self.resources = freezing.fix(model)
+        signatures = _signatures(model, extractor, pieces)
         # These alone are written to variables/: tracking the model would write all of them.
-        heads = [model.prediction, model.joint] if model.prediction else [model.head]
-        parts = [model.subsampling, *kept, model.final, *heads]
-        self.weights = [variable for part in parts if part for variable in part.weights]
+        read = {v.ref(): v for signature in signatures.values() for v in signature.variables}
+        self.weights = [v for v in model.variables if v.ref() in read]
         # A function of the module would be saved once more beside its signature.
-        self.signatures = functools.partial(_signatures, model, extractor, pieces)
+        self.signatures: Callable[[], Signatures] = lambda: signatures
 
 
 def _signatures(

@@ -14,14 +14,14 @@ from tfasr.models.citrinet import CitrinetBlock, CitrinetEnd
 from tfasr.models.decoder import BidirectionalDecoder
 from tfasr.models.dropout import dropout, split_seed
 from tfasr.models.recomputation import recomputed
-from tfasr.models.residual import AfterNorm
+from tfasr.models.residual import AfterNorm, ResidualPath
 from tfasr.models.scopes import build_in_scope
 from tfasr.models.subsampling import ConvSubsampling
 from tfasr.models.transducer import JointNetwork, PredictionNetwork
 from tfasr.models.transformer_block import TransformerBlock
 
 Front = ConvSubsampling | CitrinetEnd
-Block = ConformerBlock | TransformerBlock | CitrinetBlock
+Block = ConformerBlock | TransformerBlock | CitrinetBlock | ResidualPath
 
 # Sets the draw of a batch's chunk apart from dropout's.
 _CHUNK = 1_000_007

@@ -13,7 +13,7 @@ from tfasr.models.convolution import ConvolutionModule, Padding
 from tfasr.models.dropout import split_seed
 from tfasr.models.feed_forward import FeedForward
 from tfasr.models.frame_stacking import StackedFeedForward, stacked
-from tfasr.models.residual import form_of, layer_norm, without_norm
+from tfasr.models.residual import ResidualPath, form_of, layer_norm, without_norm
 from tfasr.models.scopes import build_in_scope
 from tfasr.models.sparse_attention import ProbSparseAttention
 
@@ -183,6 +183,10 @@ class ConformerBlock(keras.layers.Layer):
         places = [f"{module}/{role}" for module in feed_forwards for role in ("up", "down")]
         places += ["attention/value", "attention/output"]
         return dict.fromkeys([f"{place}/kernel" for place in places], self.settings["beta"])
+
+    def residual_path(self) -> ResidualPath:
+        """Returns what is left without the modules: the input through the last norm."""
+        return ResidualPath(getattr(self, self._norms()[-1]), name=self.name)
 
     def build(self, input_shape: tf.TensorShape) -> None:
         wide = tf.TensorShape([*input_shape[:-1], self.stride * input_shape[-1]])

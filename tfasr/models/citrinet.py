@@ -9,6 +9,7 @@ from tfasr.configs.model import Norm
 from tfasr.models.convolution import DepthwiseConv
 from tfasr.models.dropout import dropout, split_seed
 from tfasr.models.normalization import MaskedBatchNorm, MaskedGroupNorm, frames_or_all
+from tfasr.models.residual import ResidualPath
 from tfasr.models.scopes import build_in_scope
 
 
@@ -278,6 +279,13 @@ class CitrinetBlock(keras.layers.Layer):
     def gains(self) -> dict[str, float]:
         """Xavier gains other than 1 of its first weights, by module and role: none."""
         return {}
+
+    def residual_path(self) -> ResidualPath:
+        """Refuses: the residual is a projection with a norm, most of a block's parameters."""
+        raise ValueError(
+            f"{self.name}: the residual path of a Citrinet's block is a projection, so it can't be "
+            "pruned; freeze it as constant, seed or int8"
+        )
 
     def build(self, input_shape: tf.TensorShape) -> None:
         channels, settings = input_shape[-1], self.settings

@@ -96,3 +96,59 @@ class AfterNorm(keras.layers.LayerNormalization):
         self, x: tf.Tensor, mask: tf.Tensor | None = None, seed: tf.Tensor | None = None
     ) -> tf.Tensor:
         return super().call(x)
+
+
+@keras.saving.register_keras_serializable(package="tfasr")
+class ResidualPath(keras.layers.Layer):
+    """What is left of a block without its modules: its input, through the norm at its end.
+
+    Called, and taken in steps, as a block is.
+
+    Args:
+        norm: A built layer; None for none.
+
+    Call:
+        x: [B, T, D] float.
+        mask: [B, T] bool; not used, nor are the others.
+        returns: [B, T, D].
+    """
+
+    stride = 1
+
+    def __init__(self, norm: keras.layers.Layer | None = None, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.norm = norm
+        self.supports_masking = True
+
+    @property
+    def gains(self) -> dict[str, float]:
+        """Xavier gains other than 1 of its first weights: none."""
+        return {}
+
+    def call(
+        self,
+        x: tf.Tensor,
+        mask: tf.Tensor | None = None,
+        seed: tf.Tensor | None = None,
+        attention_mask: tf.Tensor | None = None,
+    ) -> tf.Tensor:
+        return x if self.norm is None else self.norm(x)
+
+    def start(self, batch: tf.Tensor, past: int) -> dict[str, tf.Tensor]:
+        """Returns the state before a stream: nothing."""
+        return {}
+
+    def step(
+        self, x: tf.Tensor, mask: tf.Tensor, heard: tf.Tensor, state: dict[str, tf.Tensor]
+    ) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
+        """Takes a chunk [B, T, D] of a stream; returns [B, T, D], and no state."""
+        return self(x), {}
+
+    def get_config(self) -> dict[str, Any]:
+        store = keras.saving.serialize_keras_object
+        return {**super().get_config(), "norm": self.norm and store(self.norm)}
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> "ResidualPath":
+        norm = config["norm"] and keras.saving.deserialize_keras_object(config["norm"])
+        return cls(**{**config, "norm": norm})

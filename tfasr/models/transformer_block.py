@@ -10,6 +10,7 @@ from tfasr.models.attention import OUTPUT_GAIN
 from tfasr.models.block import make_attention
 from tfasr.models.dropout import split_seed
 from tfasr.models.feed_forward import FeedForward
+from tfasr.models.residual import ResidualPath
 from tfasr.models.scopes import build_in_scope
 
 
@@ -64,6 +65,10 @@ class TransformerBlock(keras.layers.Layer):
     def gains(self) -> dict[str, float]:
         """Xavier gains other than 1 of its first weights, by module and role."""
         return {"attention/output/kernel": OUTPUT_GAIN}
+
+    def residual_path(self) -> ResidualPath:
+        """Returns what is left without the modules: the input."""
+        return ResidualPath(name=self.name)
 
     def build(self, input_shape: tf.TensorShape) -> None:
         build_in_scope(self.attention, input_shape)
