@@ -3,7 +3,7 @@ import pytest
 import tensorflow as tf
 
 from tfasr.configs.corpora import TokenizerConfig
-from tfasr.decoding.greedy import detokenize, greedy_tokens
+from tfasr.decoding.greedy import detokenize, greedy_path, greedy_tokens
 from tfasr.text.tokenizer import UNKNOWN, Tokenizer, train_tokenizer
 
 BLANK = 3
@@ -104,3 +104,31 @@ def test_a_graph_writes_the_same_text(tokenizer):
     path = [tokenizer.encode("the song")]
     logits = tf.one_hot(path, tokenizer.vocabulary + 1)
     assert graph(logits, tf.constant([len(path[0])])).numpy().tolist() == [b"the song"]
+
+
+def test_frames_and_score_of_the_path_by_hand():
+    # The blank is 2: tokens 0 0 blank 0 1, the last frame is padding.
+    best = [[0, 0, 2, 0, 1, 1]]
+    logits = np.log(np.where(np.eye(3)[best], 0.8, 0.1))
+    path = greedy_path(tf.constant(logits, tf.float32), tf.constant([5]))
+    assert path.tokens.to_list() == [[0, 0, 1]]
+    assert path.first.to_list() == [[0, 3, 4]]
+    assert path.last.to_list() == [[1, 3, 4]]
+    np.testing.assert_allclose(path.scores, [5 * np.log(0.8)], rtol=1e-5)
+    assert path.symbol.numpy().tolist() == [1]
+
+
+@pytest.mark.parametrize("cut", [1, 2, 3, 5])
+def test_chunks_give_the_tokens_of_the_whole(noise, cut):
+    logits, num_frames = tf.constant(noise(3, 12, 3)), np.array([12, 7, 0])
+    whole = greedy_path(logits, num_frames)
+    tokens, symbol = [[], [], []], None
+    for start in range(0, 12, cut):
+        frames = np.clip(num_frames - start, 0, min(cut, 12 - start))
+        part = greedy_path(logits[:, start : start + cut], frames, symbol)
+        symbol = part.symbol
+        tokens = [old + new for old, new in zip(tokens, part.tokens.to_list(), strict=True)]
+        lengths = [part.tokens.row_lengths(), part.first.row_lengths(), part.last.row_lengths()]
+        np.testing.assert_array_equal(lengths[0], lengths[1])
+        np.testing.assert_array_equal(lengths[0], lengths[2])
+    assert tokens == whole.tokens.to_list()

@@ -111,3 +111,14 @@ def test_it_comes_back_from_its_json_configuration(layer, noise):
     again.set_weights(layer.get_weights())
     x = noise(2, 5, WIDTH)
     np.testing.assert_array_equal(again(x)[0], layer(x)[0])
+
+
+def test_single_steps_give_what_the_sequence_does(noise):
+    lstm = Lstm(3)
+    x = tf.constant(noise(2, 4, 5))
+    whole, last = lstm(x)
+    state = lstm.start(2)
+    for place in range(4):
+        output, state = lstm.step(x[:, place], state)
+        np.testing.assert_allclose(output, whole[:, place], atol=1e-6)
+    np.testing.assert_allclose(state.cell, last.cell, atol=1e-6)

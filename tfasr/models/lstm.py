@@ -60,6 +60,11 @@ class Lstm(keras.layers.Layer):
         outputs, cells = tf.scan(self._step, by_step, state)
         return tf.transpose(outputs, [1, 0, 2]), LstmState(outputs[-1], cells[-1])
 
+    def step(self, x: tf.Tensor, state: LstmState) -> tuple[tf.Tensor, LstmState]:
+        """Takes one step x [B, D]: what it gives, [B, P], and the state after it."""
+        after = self._step(state, self.gates(x))
+        return after.output, after
+
     def _step(self, state: LstmState, gates: tf.Tensor) -> LstmState:
         keep, write, show, new = tf.split(gates + self.recurrent(state.output), 4, -1)
         cell = tf.sigmoid(keep) * state.cell + tf.sigmoid(write) * tf.tanh(new)

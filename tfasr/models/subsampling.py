@@ -80,10 +80,10 @@ class ConvSubsampling(keras.layers.Layer):
 
     def call(self, x: tf.Tensor, mask: tf.Tensor | None = None) -> tf.Tensor:
         if self.border == "valid":
-            y = self.conv_2(self.conv_1(_at_least_seven(x)[..., None]))  # [B, T', F', D]
+            y = self.conv_2(self.conv_1(_with_channel(_at_least_seven(x))))  # [B, T', F', D]
         else:
             mask = frames_or_all(mask, x)
-            y = self.conv_1(_bordered(x[..., None], mask))  # [B, T/2, F/2, D]
+            y = self.conv_1(_bordered(_with_channel(x), mask))  # [B, T/2, F/2, D]
             y = self.conv_2(_bordered(y, mask[:, ::2]))  # [B, T/4, F/4, D]
         return self._projected(y)
 
@@ -110,7 +110,7 @@ class ConvSubsampling(keras.layers.Layer):
         Returns:
             [B, T/4, D], and the state after the chunk.
         """
-        y, features = _continued(x[..., None], mask, state["features"][..., None])
+        y, features = _continued(_with_channel(x), mask, _with_channel(state["features"]))
         y, halved = _continued(self.conv_1(y), mask[:, ::2], state["halved"])
         return self._projected(self.conv_2(y)), {"features": features[..., 0], "halved": halved}
 
@@ -138,3 +138,8 @@ def _at_least_seven(x: tf.Tensor) -> tf.Tensor:
     """Pads [B, T, ...] to the frames that make one."""
     missing = tf.maximum(RECEPTIVE_FIELD - tf.shape(x)[1], 0)
     return tf.pad(x, [[0, 0], [0, missing], *[[0, 0]] * (x.shape.rank - 2)])
+
+
+def _with_channel(x: tf.Tensor) -> tf.Tensor:
+    """Returns [B, T, F, 1]. LiteRT has no `x[..., None]` of lengths that are not known."""
+    return tf.expand_dims(x, -1)

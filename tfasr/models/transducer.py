@@ -75,8 +75,8 @@ class PredictionNetwork(keras.layers.Layer):
 
     def step(self, symbols: tf.Tensor, state: LstmState) -> tuple[tf.Tensor, LstmState]:
         """Reads a symbol [B] int32 in [0, V]: the output [B, P] and the state after it."""
-        outputs, state = self.lstm(self._embedded(symbols)[:, None], state)
-        return outputs[:, 0], state
+        # Not as a sequence of one: LiteRT has no scan in a loop.
+        return self.lstm.step(self._embedded(symbols), state)
 
     def _embedded(self, symbols: tf.Tensor) -> tf.Tensor:
         # Embeddings start with variance 1 / D: scaled, an LSTM's gates are given unit variance.
