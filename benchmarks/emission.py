@@ -16,7 +16,6 @@ from tfasr.data.prepared import PreparedData
 from tfasr.decoding.hypotheses import best_tokens
 from tfasr.decoding.prefix_beam import prefix_beam_search
 from tfasr.evaluation.search import Heard as HeardWhole
-from tfasr.evaluation.search import Recogniser
 from tfasr.training.run import Run
 
 _BEAM = 10
@@ -41,13 +40,7 @@ class Spoken:
 
 def aligned_utterances(run: Run, data: PreparedData, split: Split) -> Iterator[Spoken]:
     """Yields the utterances of a split, aligned by the model that hears them whole."""
-    front_end = run.extractor.fbank
-    whole = Recogniser(
-        name=str(run.folder),
-        model=run.trained_model(chunk=0),
-        pieces=run.tokenizer.pieces,
-        frame_shift=front_end.frame_shift / front_end.sample_rate,
-    )
+    whole = run.recogniser(run.trained_model(chunk=0))
 
     @tf.function(
         input_signature=[tf.TensorSpec([1, None]), tf.TensorSpec([1, None], tf.int32)],
@@ -61,7 +54,9 @@ def aligned_utterances(run: Run, data: PreparedData, split: Split) -> Iterator[S
     seconds = whole.seconds_per_frame
     durations = data.durations(split)
     with data.reading():
-        for example in every_example(data.source(split), durations, (), front_end.sample_rate):
+        for example in every_example(
+            data.source(split), durations, (), run.extractor.fbank.sample_rate
+        ):
             first, last = align(example["waveform"][None], example["tokens"][None])
             yield Spoken(
                 example["waveform"].numpy(),

@@ -19,7 +19,7 @@ from tfasr.data.pipelines import evaluation_batches, every_example
 from tfasr.data.prepared import PreparedData
 from tfasr.evaluation.decoders import Transcripts, decode_batches, greedy_decoder, search_decoder
 from tfasr.evaluation.error_rates import Evaluation, evaluate_texts
-from tfasr.evaluation.search import Recogniser, Search, load_language_model
+from tfasr.evaluation.search import Search, load_language_model
 from tfasr.evaluation.transcription import Hypothesis
 from tfasr.evaluation.tuning import Tuning, tune
 from tfasr.features.fbank import INT16_SCALE
@@ -75,7 +75,9 @@ class _RunEvaluation:
             each.check_data(data)
         _check_same_tokens(self.runs)
         self.language_model = load_language_model(config.decoder.lm, self.runs[0].tokenizer.pieces)
-        self.recognisers = [_recogniser(each, config) for each in self.runs]
+        self.recognisers = [
+            each.recogniser(each.trained_model(config.step, config.chunk)) for each in self.runs
+        ]
 
     def transcribe(self) -> tuple[Transcripts, dict[str, Any]]:
         """Returns the transcripts, and what `evaluation.json` says of how they came about."""
@@ -126,16 +128,6 @@ def _check_same_tokens(runs: Sequence[Run]) -> None:
                 f"{first.folder} with {first.tokenizer.vocabulary} pieces and {other.folder} "
                 f"with {other.tokenizer.vocabulary}, which differ"
             )
-
-
-def _recogniser(run: Run, config: EvaluateConfig) -> Recogniser:
-    fbank = run.extractor.fbank
-    return Recogniser(
-        name=str(run.folder),
-        model=run.trained_model(config.step, config.chunk),
-        pieces=run.tokenizer.pieces,
-        frame_shift=fbank.frame_shift / fbank.sample_rate,
-    )
 
 
 def _of_model(folder: Path, config: EvaluateConfig, data: PreparedData) -> Transcripts:

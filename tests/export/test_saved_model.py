@@ -1,4 +1,5 @@
 import gc
+import io
 import json
 import math
 import subprocess
@@ -7,19 +8,20 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import soundfile
 import tensorflow as tf
+from scipy.signal import resample_poly
 from tensorflow.core.protobuf.saved_model_pb2 import SavedModel
 
 from tfasr.audio.decoding import wav_bytes
 from tfasr.data.pipelines import evaluation_batches, every_example
 from tfasr.evaluation.transcription import model_transcriber, transcribe_batches
 from tfasr.export.freeze import Freezing
-from tfasr.export.saved_model import Recogniser, custom_operations
+from tfasr.export.saved_model import ExportedModel, custom_operations
 from tfasr.models.building import build_model
 from tfasr.models.initialization import initial_value
 from tfasr.models.layout import Layout
 
-PIECES = tuple("abcde")
 # Nothing but TensorFlow, as in TensorFlow Serving.
 ASK = """
 import json, sys
@@ -34,8 +36,8 @@ print(json.dumps([[text.decode() for text in texts], loaded]))
 
 def save(run, folder, frozen, form="constant"):
     freezing = Freezing(blocks=frozen, form=form, run_seed=run.config.seed)
-    recogniser = Recogniser(run.trained_model(), run.extractor, run.tokenizer.pieces, freezing)
-    tf.saved_model.save(recogniser, str(folder), signatures=recogniser.signatures())
+    exported = ExportedModel(run.recogniser(run.trained_model()), run.extractor, freezing)
+    tf.saved_model.save(exported, str(folder), signatures=exported.signatures())
     return folder
 
 
@@ -132,11 +134,46 @@ def test_frozen_weights_are_not_among_the_variables(folders, tiny_run, frozen):
     assert 4 * kept <= data < 4 * kept + 10_000
 
 
-@pytest.mark.parametrize("rate", [16000, 7999])
-def test_another_sample_rate_is_refused_by_the_graph(models, waveforms, rate):
-    audio = wav(waveforms["test-00"], rate)
-    with pytest.raises(tf.errors.InvalidArgumentError, match="sample rate of 8000 Hz"):
+def test_a_rate_that_no_recorder_has_is_refused_by_the_graph(models, waveforms):
+    audio = wav(waveforms["test-00"], 7999)
+    with pytest.raises(tf.errors.InvalidArgumentError, match=r"common sample rate.*7999"):
         ask(models[()], [audio])
+
+
+@pytest.mark.parametrize("subtype", ["PCM_24", "PCM_32", "FLOAT"])
+@pytest.mark.parametrize("rate", [8000, 48000])
+def test_files_of_other_rates_and_widths_are_heard_like_their_waveforms(
+    models, waveforms, rate, subtype
+):
+    samples = resample_poly(waveforms["test-00"], rate // 8000, 1)
+    file = io.BytesIO()
+    soundfile.write(file, samples, rate, format="WAV", subtype=subtype)
+    back = resample_poly(samples, 1, rate // 8000).astype(np.float32)
+    batch, lengths = padded([back])
+    expected = models[()].signatures["waveforms"](waveforms=batch, num_samples=lengths)
+    assert ask(models[()], [file.getvalue()]) == [expected["text"].numpy()[0].decode()]
+
+
+def test_a_transcription_has_tokens_words_times_and_a_score(models, tiny_run, waveforms, texts):
+    names = list(texts)
+    batch, lengths = padded([waveforms[name] for name in names])
+    answer = models[()].signatures["waveforms"](waveforms=batch, num_samples=lengths)
+    answer = {name: tensor.numpy() for name, tensor in answer.items()}
+    assert set(answer) == {"text", "score", "tokens", "words", "starts", "ends"}
+    for row, name in enumerate(names):
+        tokens = [int(token) for token in answer["tokens"][row] if token >= 0]
+        joined = "".join(tiny_run.tokenizer.pieces[token] for token in tokens)
+        assert " ".join(joined.replace("\u2581", " ").split()) == texts[name]
+        words = [word.decode() for word in answer["words"][row] if word]
+        assert words == texts[name].split()
+        starts, ends = (answer[each][row][: len(words)] for each in ("starts", "ends"))
+        assert (starts[1:] >= starts[:-1]).all()
+        # A frame of the encoding is 40 ms, and rounding of the last one is up.
+        assert (ends - starts > 0.039).all()
+        assert ends[-1] <= len(waveforms[name]) / 8000 + 0.04
+        for each in ("starts", "ends"):
+            assert (answer[each][row][len(words) :] == -1).all()
+    assert (answer["score"] < 0).all()
 
 
 @pytest.mark.parametrize("samples", [1, 199, 200])
@@ -274,10 +311,13 @@ def test_the_forms_take_ever_less_room(tiny_run, tmp_path):
     wide = replace(config, encoder=replace(config.encoder, num_blocks=1, dim=96))
     sizes = {}
     for form in ("constant", "int8", "seed", "pruned"):
-        model = build_model(wide)
-        recogniser = Recogniser(model, tiny_run.extractor, PIECES, Freezing(blocks=(0,), form=form))
+        recogniser, freezing = (
+            tiny_run.recogniser(build_model(wide)),
+            Freezing(form=form, blocks=(0,)),
+        )
+        exported = ExportedModel(recogniser, tiny_run.extractor, freezing)
         folder = tmp_path / form
-        tf.saved_model.save(recogniser, str(folder), signatures=recogniser.signatures())
+        tf.saved_model.save(exported, str(folder), signatures=exported.signatures())
         sizes[form] = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
     kernels = sum(e.size for e in Layout(build_model(wide)).of_block(0) if "kernel" in e.role)
     # A kernel takes 4, 1 or no bytes a weight; rebuilt ones bring functions of up to 10 kB each.

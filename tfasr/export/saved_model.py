@@ -1,15 +1,19 @@
 """The SavedModel: WAV bytes or waveforms to text, in stock TensorFlow operations."""
 
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
+from typing import Any
 
 import tensorflow as tf
 
-from tfasr.decoding.first_best import first_best
-from tfasr.decoding.greedy import detokenize
+from tfasr.configs.evaluation import DecodingConfig
+from tfasr.evaluation.search import Recogniser
 from tfasr.export.freeze import Freezing
+from tfasr.export.stream_signatures import StreamSignatures
+from tfasr.export.transcribing import Transcription, transcriber
 from tfasr.features.extractor import FeatureExtractor
-from tfasr.models.acoustic_model import AcousticModel
+from tfasr.features.resampling import resample
+from tfasr.features.wav import read_wav
 
 _AUDIO = [tf.TensorSpec([None], tf.string, name="audio")]
 _WAVEFORMS = [
@@ -18,88 +22,94 @@ _WAVEFORMS = [
 ]
 
 Signatures = dict[str, tf.types.experimental.ConcreteFunction]
+_GREEDY = DecodingConfig()
 
 
-class Recogniser(tf.Module):
+class ExportedModel(tf.Module):
     """What is exported: the signatures, and the weights that they read.
 
     `signatures()` gives, by name:
-        serving_default: "audio" [B] string, 16-bit PCM WAV files of the model's sample rate, to
-            "text" [B] string.
-        waveforms: "waveforms" [B, T] float32 in [-1, 1] and "num_samples" [B] int32 to "text".
+        serving_default: "audio" [B] string, WAV files as `read_wav` takes them, of any common
+            rate, to what `transcriber` says of them.
+        waveforms: "waveforms" [B, T] float32 in [-1, 1] of the model's rate and "num_samples" [B]
+            int32 to the same.
         features: the same to "features" [B, T', F] and "num_frames" [B], the model's input.
+        stream_start, stream_step: Of a model that streams; see `StreamSignatures`.
 
     Args:
-        model: The trained model, of no use for training afterwards; it is settled first.
+        recogniser: The trained model with its pieces, of no use for training afterwards.
         extractor: The features that it was trained on.
-        pieces: Surfaces of its tokens.
         freezing: Which of its blocks are frozen, and as what.
+        decoding: How whole utterances are decoded.
+
+    Attributes:
+        window: The samples of a stream's step; None where the model does not stream.
+
+    Raises:
+        ValueError: The model lacks the decoder that is asked for, or a block can't be frozen so.
     """
 
     def __init__(
         self,
-        model: AcousticModel,
+        recogniser: Recogniser,
         extractor: FeatureExtractor,
-        pieces: Sequence[str],
         freezing: Freezing,
+        decoding: DecodingConfig = _GREEDY,
     ) -> None:
         super().__init__()
+        model = recogniser.model
         freezing.settle(model)
         self.resources = freezing.fix(model)
-        signatures = _signatures(model, extractor, pieces)
+        functions = _functions(extractor, transcriber(recogniser, decoding))
+        # The whole utterance, 0, takes no steps.
+        chunk = next((chunk for chunk in model.chunks if chunk), 0)
+        self.window = None
+        if chunk:
+            stream = StreamSignatures(model, extractor, recogniser.pieces, chunk)
+            functions |= stream.functions()
+            self.window = stream.window
+        signatures = {name: each.get_concrete_function() for name, each in functions.items()}
         # These alone are written to variables/: tracking the model would write all of them.
-        read = {v.ref(): v for signature in signatures.values() for v in signature.variables}
+        read = {v.ref() for signature in signatures.values() for v in signature.variables}
         self.weights = [v for v in model.variables if v.ref() in read]
         # A function of the module would be saved once more beside its signature.
         self.signatures: Callable[[], Signatures] = lambda: signatures
 
 
-def _signatures(
-    model: AcousticModel, extractor: FeatureExtractor, pieces: Sequence[str]
-) -> Signatures:
+def _functions(
+    extractor: FeatureExtractor, transcribe: Callable[[tf.Tensor, tf.Tensor], Transcription]
+) -> dict[str, Any]:
+    """Makes the signatures of whole utterances, untraced."""
+
     # A function of its own, so that two signatures share one copy of the graph.
     @tf.function(input_signature=_WAVEFORMS, autograph=False)
-    def transcribe(waveforms: tf.Tensor, num_samples: tf.Tensor) -> tf.Tensor:
-        frames, num_frames = extractor(waveforms, num_samples)
-        encoded, _ = model.encode(frames, num_frames)
-        return detokenize(first_best(model, encoded, model.encoded_frames(num_frames)), pieces)
+    def heard(waveforms: tf.Tensor, num_samples: tf.Tensor) -> Transcription:
+        return transcribe(*extractor(waveforms, num_samples))
 
     @tf.function(input_signature=_AUDIO, autograph=False)
-    def serving_default(audio: tf.Tensor) -> dict[str, tf.Tensor]:
+    def serving_default(audio: tf.Tensor) -> Any:
         decoded = tf.map_fn(
             functools.partial(_decode, sample_rate=extractor.fbank.sample_rate),
             audio,
             fn_output_signature=tf.RaggedTensorSpec([None], tf.float32),
         )
-        num_samples = tf.cast(decoded.row_lengths(), tf.int32)
-        return {"text": transcribe(decoded.to_tensor(), num_samples)}
+        return heard(decoded.to_tensor(), tf.cast(decoded.row_lengths(), tf.int32))
 
     @tf.function(input_signature=_WAVEFORMS, autograph=False)
-    def waveforms(waveforms: tf.Tensor, num_samples: tf.Tensor) -> dict[str, tf.Tensor]:
-        return {"text": transcribe(waveforms, num_samples)}
+    def waveforms(waveforms: tf.Tensor, num_samples: tf.Tensor) -> Any:
+        return heard(waveforms, num_samples)
 
     @tf.function(input_signature=_WAVEFORMS, autograph=False)
     def features(waveforms: tf.Tensor, num_samples: tf.Tensor) -> dict[str, tf.Tensor]:
         frames, num_frames = extractor(waveforms, num_samples)
         return {"features": frames, "num_frames": num_frames}
 
-    return {
-        name: function.get_concrete_function()
-        for name, function in [
-            ("serving_default", serving_default),
-            ("waveforms", waveforms),
-            ("features", features),
-        ]
-    }
+    return {"serving_default": serving_default, "waveforms": waveforms, "features": features}
 
 
 def _decode(wav: tf.Tensor, sample_rate: int) -> tf.RaggedTensor:
-    samples, rate = tf.audio.decode_wav(wav)  # [T, channels]
-    check = tf.debugging.assert_equal(
-        rate, sample_rate, message=f"audio must have a sample rate of {sample_rate} Hz"
-    )
-    with tf.control_dependencies([check]):
-        return tf.RaggedTensor.from_tensor(tf.reduce_mean(samples, -1)[None])[0]
+    waveform = resample(*read_wav(wav), sample_rate)
+    return tf.RaggedTensor.from_tensor(waveform[None])[0]
 
 
 def custom_operations(graph_def: tf.compat.v1.GraphDef) -> list[str]:

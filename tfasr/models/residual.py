@@ -125,6 +125,10 @@ class ResidualPath(keras.layers.Layer):
         """Xavier gains other than 1 of its first weights: none."""
         return {}
 
+    def residual_path(self) -> "ResidualPath":
+        """Returns itself: nothing more can be left out."""
+        return self
+
     def call(
         self,
         x: tf.Tensor,

@@ -15,7 +15,7 @@ from tfasr.serving.inputs import InputError, checked_wav, checked_waveforms, one
 
 AUDIO = "serving_default"
 WAVEFORMS = "waveforms"
-# The inputs of the signatures that the export stage writes; each has the one output `text`.
+# The inputs of the signatures that the export stage writes; each gives `text`, among others.
 SIGNATURES = {AUDIO: ("audio",), WAVEFORMS: ("waveforms", "num_samples")}
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
@@ -145,7 +145,7 @@ class ServedModel:
                 continue
             signature = self._loaded.signatures[name]
             has = set(signature.structured_input_signature[1])
-            if has != set(inputs) or set(signature.structured_outputs) != {"text"}:
+            if has != set(inputs) or "text" not in signature.structured_outputs:
                 raise ValueError(
                     f"signature {name} must take {', '.join(inputs)} and give text; "
                     f"it takes {', '.join(sorted(has))} and gives "

@@ -13,6 +13,7 @@ from tfasr.configs.loading import from_mapping, read_yaml, to_mapping, to_yaml
 from tfasr.configs.model import EncoderConfig, ModelConfig
 from tfasr.configs.training import AveragingConfig, Precision, TrainConfig
 from tfasr.data.prepared import PreparedData
+from tfasr.evaluation.search import Recogniser
 from tfasr.features.extractor import FeatureExtractor, FeatureStatistics
 from tfasr.models.acoustic_model import AcousticModel
 from tfasr.models.building import build_model
@@ -166,6 +167,16 @@ class Run:
         else:
             checkpoints.restore(checkpoint, step or checkpoints.best_step())
         return model
+
+    def recogniser(self, model: AcousticModel) -> Recogniser:
+        """Joins a model of the run with what its tokens and frames stand for."""
+        fbank = self.extractor.fbank
+        return Recogniser(
+            name=str(self.folder),
+            model=model,
+            pieces=self.tokenizer.pieces,
+            frame_shift=fbank.frame_shift / fbank.sample_rate,
+        )
 
     def _with_chunk(self, encoder: EncoderConfig, chunk: int) -> EncoderConfig:
         if not encoder.streaming.chunks:
