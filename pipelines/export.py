@@ -1,115 +1,217 @@
 """`tfasr export`: a run to a version of a SavedModel."""
 
-from dataclasses import asdict
+import sys
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import tensorflow as tf
-
-from tfasr.artifacts.files import atomic_path, sha256_of, write_json
-from tfasr.configs.export import ExportConfig
+from pipelines.progress import ProgressLine
+from pipelines.train import training_pipeline
+from tfasr.artifacts.files import sha256_of, write_json
+from tfasr.configs.export import ExportConfig, LiteForm
+from tfasr.data.prepared import PreparedData
+from tfasr.export.artefact import ABOUT, Artefact, check_version, facts_of, next_version
 from tfasr.export.freeze import Freezing
-from tfasr.export.saved_model import Recogniser, Signatures, custom_operations
+from tfasr.export.lite import LiteModel
+from tfasr.export.measuring import spoken
+from tfasr.export.parity import (
+    Listener,
+    checkpoint_listener,
+    lite_listener,
+    parity,
+    saved_listener,
+)
+from tfasr.export.recovery import recover
+from tfasr.export.sweep import Trial, smallest, sweep, ways
+from tfasr.models.acoustic_model import AcousticModel
 from tfasr.models.layout import Layout, weights_hash
+from tfasr.serving.runtime import newest_version
 from tfasr.study.ranking import Ranking
 from tfasr.training.run import Run
 
 
 def run(config: ExportConfig) -> None:
-    """Writes the next version of a model and says what is in it."""
-    export(config)
+    """Writes the next version of a model and says what is in it, or checks one, or sweeps."""
+    if config.check is not None:
+        check(config.check)
+    elif config.sweep:
+        sweep_forms(config)
+    else:
+        export(config)
+
+
+def check(model: Path) -> None:
+    """Checks a model's newest version, or the version whose folder it is."""
+    version = (model / ABOUT).is_file()
+    folder = model if version else model / str(newest_version(model))
+    counts = check_version(folder)
+    print(
+        f"{folder}: {counts['files']} files are as they were written, all of its "
+        f"{counts['operations']:,} operations are TensorFlow's own"
+    )
 
 
 def export(config: ExportConfig) -> dict[str, Any]:
-    """Does what `run` does, and returns what `export.json` says."""
+    """Writes a version, and returns what `export.json` says."""
+    if config.run is None or config.out is None:
+        raise ValueError("an export needs --run and --out")
     source = Run(config.run)
-    step = config.step or source.checkpoints.best_step()
-    model = source.trained_model(config.step)
-    layout = Layout(model)
-    model_hash = weights_hash(layout)
-    frozen, ranking = _frozen_blocks(config, source, model_hash)
+    model = source.trained_model(config.step, config.chunk)
+    blocks, ranking = _frozen_blocks(config, source, weights_hash(Layout(model)))
     freezing = Freezing(
-        blocks=frozen,
+        blocks=blocks,
         form=config.freeze.as_,
         run_seed=source.config.seed,
         draw=config.freeze.draw,
     )
-    frozen_parameters = sum(e.size for block in frozen for e in layout.of_block(block))
-    by_seed = freezing.form == "seed"
-    version = 1 + max(_versions(config.out), default=0)
-    about: dict[str, Any] = {
-        "name": config.out.name,
-        "version": version,
-        "run": str(config.run),
-        "step": step,
-        "model_hash": model_hash,
-        "sample_rate": source.extractor.fbank.sample_rate,
-        "fbank": asdict(source.extractor.fbank),
-        "vocabulary": source.tokenizer.vocabulary,
-        "blocks": layout.num_blocks,
-        "parameters": layout.parameters(),
-        "frozen": {
-            "as": freezing.form,
-            "blocks": list(frozen),
-            "parameters": frozen_parameters,
-            **({"seed": freezing.run_seed, "draw": freezing.draw} if by_seed else {}),
-            **ranking,
-        },
-    }
-    recogniser = Recogniser(model, source.extractor, source.tokenizer.pieces, freezing)
-    folder = config.out / str(version)
-    with atomic_path(folder) as staged:
-        signatures = recogniser.signatures()
-        _require_stock_operations(signatures)
-        tf.saved_model.save(recogniser, str(staged), signatures=signatures)
-        about["files"] = _files(staged)
-        about["bytes"] = sum(file["bytes"] for file in about["files"].values())
-        write_json(staged / "export.json", about)
-    blocks = ", ".join(map(str, frozen)) or "none"
-    form = f" as {freezing.form}" if frozen else ""
-    print(f"{folder}: {about['bytes'] / 1e6:.2f} MB, frozen blocks {blocks}{form}")
+    about = facts_of(model, freezing)
+    about["step"] = config.step or source.checkpoints.best_step()
+    about["frozen"] |= ranking
+    if config.recover.steps:
+        _recover(config, source, model, freezing)
+        about["recovered_steps"] = config.recover.steps
+    lite = _lite_models(config, source, model, freezing)
+    listeners = _listeners(config, source, model, lite)
+    artefact = Artefact.of_run(source, model, freezing, config.decoder, about)
+    folder = config.out / str(next_version(config.out))
+    about = artefact.write(folder, ["tfasr", *sys.argv[1:]], source, lite)
+    frozen = ", ".join(map(str, blocks)) or "none"
+    form = f" as {freezing.form}" if blocks else ""
+    print(f"{folder}: {about['bytes'] / 1e6:.2f} MB, frozen blocks {frozen}{form}")
+    if not about["warmup"]:
+        print(
+            "without warm-up requests for TensorFlow Serving, as tensorflow-serving-api is not "
+            "installed"
+        )
+    _compare(config, source, folder, listeners)
     print(f"serve it with: tfasr serve --model {config.out}")
     return about
+
+
+def _recover(config: ExportConfig, source: Run, model: AcousticModel, freezing: Freezing) -> None:
+    data = _data(config, source)
+    line = ProgressLine("recover")
+    pipeline = training_pipeline(source.config, source, data)
+
+    def report(step: int, loss: float) -> None:
+        line(step, config.recover.steps, loss=loss)
+
+    with data.reading():
+        recover(model, freezing, pipeline, source.config, config.recover, report)
+
+
+def _lite_models(
+    config: ExportConfig, source: Run, model: AcousticModel, freezing: Freezing
+) -> dict[LiteForm, bytes]:
+    freezing.settle(model)
+    if not config.lite:
+        return {}
+    lite = LiteModel(model, source.extractor, source.tokenizer.pieces)
+    return {form: lite.convert(form) for form in config.lite}
+
+
+def _listeners(
+    config: ExportConfig, source: Run, model: AcousticModel, lite: Mapping[LiteForm, bytes]
+) -> dict[str, Listener]:
+    """The settled model and its LiteRT models, while it is no export yet."""
+    if not config.parity:
+        return {}
+    pieces = source.tokenizer.pieces
+    checkpoint = checkpoint_listener(source.recogniser(model), source.extractor, config.decoder)
+    runners = {str(form): lite_listener(content, pieces) for form, content in lite.items()}
+    return {"checkpoint": checkpoint, **runners}
+
+
+def _compare(
+    config: ExportConfig, source: Run, folder: Path, listeners: Mapping[str, Listener]
+) -> None:
+    if not listeners:
+        return
+    rate = source.extractor.fbank.sample_rate
+    data = _data(config, source)
+    utterances = spoken(data, config.split, config.domains, rate, config.parity)
+    found = parity(utterances, {**listeners, "saved_model": saved_listener(folder)})
+    path = folder.parent / f"parity-{folder.name}.json"
+    write_json(path, found)
+    for name, rows in found["differences"].items():
+        wer = found["evaluations"][name]["wer"]
+        print(
+            f"{name}: word error rate {100 * wer:.2f} %, {len(rows)} of {found['utterances']} "
+            "texts other than the checkpoint's"
+        )
+    print(f"texts that differ are in {path}")
+
+
+def _data(config: ExportConfig, source: Run) -> PreparedData:
+    if config.data is None:
+        raise ValueError("--data must be given")
+    data = PreparedData(config.data)
+    source.check_data(data)
+    return data
+
+
+def sweep_forms(config: ExportConfig) -> Trial:
+    """Measures every way to freeze, writes the best as a version, and returns it."""
+    if config.run is None or config.out is None or config.data is None:
+        raise ValueError("a sweep needs --run, --out and --data")
+    source = Run(config.run)
+    ranking, _ = _ranking(config, source, weights_hash(Layout(source.trained_model(config.step))))
+
+    def make(freezing: Freezing) -> Artefact:
+        model = source.trained_model(config.step, config.chunk)
+        facts = facts_of(model, freezing)
+        return Artefact.of_run(source, model, freezing, config.decoder, facts)
+
+    ranked = ranking.most_ambient(len(ranking.blocks))
+    rate = source.extractor.fbank.sample_rate
+    utterances = spoken(PreparedData(config.data), config.split, config.domains, rate)
+    freezings = list(ways(ranked, config.counts, source.config.seed))
+    print(f"{len(freezings)} ways, {len(utterances)} utterances of {config.data}, {config.split}")
+    print(_ROW.format("frozen", "MB", "load s", "real-time factor", "word error rate, %"))
+    trials = sweep(source, make, freezings, utterances, lambda trial: print(_told(trial)))
+    best = smallest(trials, config.max_loss)
+    rows = [{**trial.to_json(), "chosen": trial is best} for trial in trials]
+    write_json(config.out / "sweep.json", {"max_loss": config.max_loss, "trials": rows})
+    print(f"smallest within {100 * config.max_loss:g} points: {best.name}")
+    chosen = best.freezing
+    freeze = replace(config.freeze, blocks=len(chosen.blocks), as_=chosen.form)
+    export(replace(config, sweep=False, freeze=freeze))
+    return best
+
+
+_ROW = "{:16}{:>9}{:>9}{:>19}{:>26}"
+
+
+def _told(trial: Trial) -> str:
+    measured = trial.measured
+    if measured is None:
+        return f"{trial.name:16} {trial.refused}"
+    low, high = measured.evaluation.wer_interval
+    return _ROW.format(
+        trial.name,
+        f"{measured.bytes / 1e6:.2f}",
+        f"{measured.load_seconds:.2f}",
+        f"{measured.real_time_factor:.4f}",
+        f"{100 * measured.evaluation.wer:.2f} ({100 * low:.2f} to {100 * high:.2f})",
+    )
 
 
 def _frozen_blocks(
     config: ExportConfig, source: Run, model_hash: str
 ) -> tuple[tuple[int, ...], dict[str, str]]:
-    if not config.freeze.asked:
+    freeze = config.freeze
+    if not freeze.asked:
         return (), {}
-    path = config.freeze.ranking or config.run / "study" / "ranking.json"
+    ranking, about = _ranking(config, source, model_hash)
+    if freeze.margin:
+        return ranking.ambient(freeze.margin), about
+    return ranking.most_ambient(freeze.blocks), about
+
+
+def _ranking(config: ExportConfig, source: Run, model_hash: str) -> tuple[Ranking, dict[str, str]]:
+    path = config.freeze.ranking or source.folder / "study" / "ranking.json"
     ranking = Ranking.read(path)
     if ranking.model_hash != source.origin_hash:
         ranking.require_model(model_hash, path)
-    if config.freeze.margin:
-        blocks = ranking.ambient(config.freeze.margin)
-    else:
-        blocks = ranking.most_ambient(config.freeze.blocks)
-    return blocks, {"ranking": str(path), "ranking_sha256": sha256_of(path)}
-
-
-def _require_stock_operations(signatures: Signatures) -> None:
-    for name, signature in signatures.items():
-        custom = custom_operations(signature.graph.as_graph_def())
-        if custom:
-            raise ValueError(
-                f"signature {name} must hold TensorFlow's own operations only; "
-                f"got {', '.join(custom)}"
-            )
-
-
-def _versions(model: Path) -> list[int]:
-    if not model.is_dir():
-        return []
-    return [int(path.name) for path in model.iterdir() if path.name.isdigit()]
-
-
-def _files(folder: Path) -> dict[str, dict[str, Any]]:
-    return {
-        file.relative_to(folder).as_posix(): {
-            "bytes": file.stat().st_size,
-            "sha256": sha256_of(file),
-        }
-        for file in sorted(folder.rglob("*"))
-        if file.is_file()
-    }
+    return ranking, {"ranking": str(path), "ranking_sha256": sha256_of(path)}

@@ -27,7 +27,7 @@ def run(config: TrainConfig) -> None:
         return
     if done:
         print(f"{config.run}: goes on from step {done}")
-    pipeline = _training_pipeline(config, folder, data)
+    pipeline = training_pipeline(config, folder, data)
     trainer = Trainer(folder, pipeline, config, _validation(config, folder, data))
     with data.reading():
         progress = trainer.train(ProgressLine("train"))
@@ -57,7 +57,8 @@ def _tell_average(folder: Run) -> None:
         )
 
 
-def _training_pipeline(config: TrainConfig, folder: Run, data: PreparedData) -> TrainingPipeline:
+def training_pipeline(config: TrainConfig, folder: Run, data: PreparedData) -> TrainingPipeline:
+    """Makes a run's batches of prepared data, and says of how much."""
     domains = data.domains_to_train_on(config.domains)
     durations = data.durations("train", domains)
     kept = [d for d in durations if config.batching.min_seconds <= d <= config.batching.max_seconds]

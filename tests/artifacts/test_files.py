@@ -11,6 +11,7 @@ from tfasr.artifacts.files import (
     read_json,
     read_json_lines,
     sha256_of,
+    write_bytes,
     write_json,
     write_json_lines,
     write_text,
@@ -241,3 +242,8 @@ def test_the_hash_of_a_folder_is_that_of_its_copy(tmp_path):
     files = {"a": b"1", "b/c": b"2", "b.d": b"3"}
     copy = folder_of(tmp_path / "two", dict(reversed(files.items())))
     assert sha256_of(copy) == sha256_of(folder_of(tmp_path / "one", files))
+
+
+def test_bytes_are_written_whole(tmp_path):
+    write_bytes(tmp_path / "new" / "file", b"\0\xff")
+    assert (tmp_path / "new" / "file").read_bytes() == b"\0\xff"

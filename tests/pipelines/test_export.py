@@ -1,10 +1,14 @@
+import shutil
 from dataclasses import asdict, replace
 
+import numpy as np
 import pytest
+import tensorflow as tf
+from tensorflow.core.protobuf.saved_model_pb2 import SavedModel
 
-from pipelines.export import export
+from pipelines.export import check, export, run, sweep_forms
 from tfasr.artifacts.files import read_json, sha256_of, write_json
-from tfasr.configs.export import ExportConfig, FreezeConfig
+from tfasr.configs.export import ExportConfig, FreezeConfig, RecoveryConfig
 from tfasr.models.layout import Layout, weights_hash
 from tfasr.serving.runtime import newest_version
 
@@ -128,3 +132,114 @@ def test_blocks_under_a_margin_are_frozen_in_the_form_that_is_asked(config, tiny
 def test_a_margin_that_no_block_is_under_freezes_none(config, tmp_path):
     freeze = replace(config.freeze, blocks=0, margin=0.01)
     assert export(replace(config, freeze=freeze, out=tmp_path / "x"))["frozen"]["blocks"] == []
+
+
+def test_the_card_says_what_the_version_is(config, exported):
+    card = (config.out / "1" / "README.md").read_text(encoding="utf-8")
+    assert "README.md" in exported["files"]
+    assert card.startswith("# tiny, version 1\n")
+    assert "Speech to text at 8,000 Hz: conformer, 2 blocks" in card
+    assert "Trained for 6 steps on the data prepared in `data`" in card
+    assert "None: `tfasr evaluate` has not been run" in card
+    assert f"Blocks 1, {exported['frozen']['parameters']:,} parameters, are constants" in card
+    assert f"`{exported['model_hash'][:16]}`" in card
+    assert exported["command"] in card
+    assert "Apache-2.0" in card
+
+
+def test_a_whole_version_passes_its_check(config, exported, capsys):
+    run(ExportConfig(check=config.out))
+    assert (
+        f"{config.out / '1'}: {len(exported['files'])} files are as they" in capsys.readouterr().out
+    )
+    check(config.out / "1")
+
+
+def test_what_was_changed_missing_or_added_is_named(config, exported, tmp_path):
+    folder = tmp_path / "tiny" / "1"
+    shutil.copytree(config.out / "1", folder)
+    with (folder / "README.md").open("a") as card:
+        card.write("better")
+    (folder / "fingerprint.pb").unlink()
+    (folder / "notes.txt").write_text("mine")
+    with pytest.raises(
+        ValueError,
+        match=r"tiny/1: fingerprint\.pb is missing; notes\.txt is not listed; "
+        r"README\.md is not as it was written\. Export it anew",
+    ):
+        check(tmp_path / "tiny")
+
+
+def test_an_operation_that_stock_tensorflow_lacks_is_named(config, exported, tmp_path):
+    folder = tmp_path / "tiny" / "1"
+    shutil.copytree(config.out / "1", folder)
+    saved = SavedModel.FromString((folder / "saved_model.pb").read_bytes())
+    saved.meta_graphs[0].graph_def.node.add(name="own", op="EagerPyFunc")
+    (folder / "saved_model.pb").write_bytes(saved.SerializeToString())
+    about = read_json(folder / "export.json")
+    path = folder / "saved_model.pb"
+    about["files"]["saved_model.pb"] = {"bytes": path.stat().st_size, "sha256": sha256_of(path)}
+    write_json(folder / "export.json", about)
+    with pytest.raises(ValueError, match=r"tiny/1 must hold TensorFlow's own .*; got EagerPyFunc"):
+        check(folder)
+
+
+def test_a_sweep_writes_its_table_and_the_smallest(config, tiny_data, tmp_path, capsys):
+    config = replace(
+        config,
+        freeze=replace(config.freeze, blocks=0),
+        out=tmp_path / "swept",
+        sweep=True,
+        counts=(1,),
+        data=tiny_data.folder,
+        max_loss=0.99,
+    )
+    best = sweep_forms(config)
+    assert best.freezing.form == "pruned"
+    table = read_json(config.out / "sweep.json")
+    rows = table["trials"]
+    assert [row["freezing"]["form"] for row in rows if row["freezing"]["blocks"]] == [
+        "constant",
+        "seed",
+        "pruned",
+        "int8",
+    ]
+    assert [row["chosen"] for row in rows] == [False, False, False, True, False]
+    for row in rows:
+        assert row["evaluation"]["utterances"] == 6
+        assert min(row["bytes"], row["load_seconds"], row["real_time_factor"]) > 0
+    about = read_json(config.out / "1" / "export.json")
+    assert (about["frozen"]["as"], about["frozen"]["blocks"]) == ("pruned", [1])
+    assert "smallest within 99 points: 1 as pruned" in capsys.readouterr().out
+
+
+def test_lite_models_checkpoint_and_saved_model_write_the_same(config, tiny_data, tmp_path, capsys):
+    out = tmp_path / "compared"
+    about = export(replace(config, out=out, lite=("float",), parity=4, data=tiny_data.folder))
+    assert {"lite/float.tflite", "lite/pieces.json"} <= about["files"].keys()
+    check(out)
+    found = read_json(out / "parity-1.json")
+    assert found["utterances"] == 4
+    assert found["differences"] == {"float": [], "saved_model": []}
+    wers = {name: values["wer"] for name, values in found["evaluations"].items()}
+    assert len(set(wers.values())) == 1
+    assert "0 of 4 texts other than the checkpoint's" in capsys.readouterr().out
+
+
+def test_the_other_blocks_are_trained_beside_the_frozen_ones(
+    config, tiny_data, tiny_run, layout, tmp_path
+):
+    freeze = replace(config.freeze, as_="seed")
+    recover = RecoveryConfig(steps=2, peak=1e-2, warmup=1)
+    changed = replace(
+        config, out=tmp_path / "recovered", freeze=freeze, recover=recover, data=tiny_data.folder
+    )
+    about = export(changed)
+    assert about["recovered_steps"] == 2
+    assert "for 2 more steps" in (changed.out / "1" / "README.md").read_text()
+    loaded = tf.saved_model.load(str(changed.out / "1"))
+    trained = {v.name: v.numpy() for v in loaded.weights}
+    before = {e.variable.name: e.variable.numpy() for e in layout}
+    assert all("block_1/" not in name for name in trained)
+    moved = [name for name, value in trained.items() if not np.array_equal(value, before[name])]
+    assert len(moved) > 0.9 * len(trained)

@@ -77,6 +77,12 @@ def write_text(path: Path, text: str) -> None:
         staged.write_text(text, encoding="utf-8")
 
 
+def write_bytes(path: Path, content: bytes) -> None:
+    """Writes a whole file or nothing."""
+    with atomic_path(path) as staged:
+        staged.write_bytes(content)
+
+
 def write_json(path: Path, value: Any) -> None:
     """Writes a whole, indented JSON file or nothing."""
     write_text(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n")

@@ -1,0 +1,76 @@
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tfasr.configs.model import StreamingConfig, TransducerConfig
+from tfasr.evaluation.transcription import model_transcriber
+from tfasr.export.lite import LiteModel, LiteRunner, text_of
+from tfasr.export.measuring import Spoken
+from tfasr.export.parity import parity
+from tfasr.models.building import build_model
+from tfasr.models.initialization import initialize
+from tfasr.models.layout import Layout
+
+TRANSDUCER = TransducerConfig(units=16, embedding_dim=16, joint_dim=16)
+PARTS = {"ctc": {}, "transducer": {"transducer": TRANSDUCER}}
+
+
+@pytest.fixture(scope="module", params=list(PARTS))
+def made(request, tiny_run, noise):
+    """A streaming model that babbles, and its LiteRT module."""
+    config = tiny_run.model_config
+    streaming = StreamingConfig(chunks=(4,), left_context=8)
+    encoder = replace(config.encoder, streaming=streaming, conv_norm="layer")
+    model = build_model(replace(config, encoder=encoder, **PARTS[request.param]))
+    initialize(Layout(model), 0)
+    for number, variable in enumerate(model.trainable_variables):
+        variable.assign_add(0.3 * noise(*variable.shape, seed=number))
+    model.head.kernel.assign(noise(*model.head.kernel.shape, seed=1))
+    pieces = tiny_run.tokenizer.pieces
+    lite = LiteModel(model, tiny_run.extractor, pieces)
+    transcribe = model_transcriber(model, pieces)
+
+    def heard(waveform):
+        given = tiny_run.extractor(tf.constant(waveform[None]), tf.constant([len(waveform)]))
+        return transcribe(*given).numpy()[0].decode()
+
+    return lite, heard, pieces
+
+
+@pytest.mark.parametrize("form", ["float", "int8", "float16"])
+def test_every_form_gives_the_text_of_the_model_at_once_and_in_steps(made, noise, form):
+    lite, heard, pieces = made
+    runner = LiteRunner(lite.convert(form), pieces)
+    waveforms = [np.float32(0.1) * noise(samples, seed=samples) for samples in (8000, 5321)]
+    expected = [heard(waveform) for waveform in waveforms]
+    assert any(expected)
+    assert [runner.transcribe(waveform) for waveform in waveforms] == expected
+    # A chunk is of 4 frames of 40 ms.
+    assert [runner.transcribe_stream(waveform, 1280) for waveform in waveforms] == expected
+
+
+def test_tokens_are_joined_like_the_model_s():
+    pieces = ["\u2581turn", "\u2581", "on", " off"]
+    assert text_of(np.array([[-1, 0, -1, 1, 2, 3, -1]]), pieces) == "turn on off"
+    assert text_of(np.array([[-1]]), pieces) == ""
+
+
+def test_parity_lists_what_differs():
+    said = [
+        Spoken(name=n, wav=n.encode(), text=t, seconds=1) for n, t in (("1", "a"), ("2", "b c"))
+    ]
+    listeners = {
+        "checkpoint": lambda utterance: utterance.text,
+        "saved_model": lambda utterance: utterance.text,
+        "float": lambda utterance: utterance.text.replace("c", "d"),
+    }
+    found = parity(said, listeners)
+    assert found["utterances"] == 2
+    assert found["differences"] == {
+        "saved_model": [],
+        "float": [{"utterance": "2", "checkpoint": "b c", "float": "b d"}],
+    }
+    rates = {name: values["wer"] for name, values in found["evaluations"].items()}
+    assert rates == {"checkpoint": 0, "saved_model": 0, "float": 1 / 3}
