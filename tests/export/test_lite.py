@@ -54,6 +54,7 @@ def test_every_form_gives_the_text_of_the_model_at_once_and_in_steps(made, noise
 def test_tokens_are_joined_like_the_model_s():
     pieces = ["\u2581turn", "\u2581", "on", " off"]
     assert text_of(np.array([[-1, 0, -1, 1, 2, 3, -1]]), pieces) == "turn on off"
+    assert text_of(np.array([[0, 1, 3, 3]]), pieces) == "turn off off"
     assert text_of(np.array([[-1]]), pieces) == ""
 
 

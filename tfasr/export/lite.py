@@ -1,5 +1,6 @@
 """LiteRT models, for devices: LiteRT's own operations, from waveforms to tokens."""
 
+import re
 import tempfile
 from collections.abc import Sequence
 from typing import Any
@@ -109,7 +110,7 @@ def _stream_step(stream: StreamSignatures) -> Any:
 def text_of(tokens: NDArray[np.int32], pieces: Sequence[str]) -> str:
     """Joins a LiteRT model's tokens to text, as `greedy.detokenize` does."""
     joined = "".join(pieces[token] for token in np.ravel(tokens).tolist() if token >= 0)
-    return " ".join(joined.replace("▁", " ").split(" ")).strip()
+    return re.sub("[▁ ]+", " ", joined).strip()
 
 
 class LiteRunner:
