@@ -79,11 +79,6 @@ def export(config: ExportConfig) -> dict[str, Any]:
     frozen = ", ".join(map(str, blocks)) or "none"
     form = f" as {freezing.form}" if blocks else ""
     print(f"{folder}: {about['bytes'] / 1e6:.2f} MB, frozen blocks {frozen}{form}")
-    if not about["warmup"]:
-        print(
-            "without warm-up requests for TensorFlow Serving, as tensorflow-serving-api is not "
-            "installed"
-        )
     _compare(config, source, folder, listeners)
     print(f"serve it with: tfasr serve --model {config.out}")
     return about

@@ -105,7 +105,7 @@ class Artefact:
             for name, signature in signatures.items():
                 _require_stock(signature.graph.as_graph_def(), f"signature {name}")
             tf.saved_model.save(self.exported, str(staged), signatures=signatures)
-            about["warmup"] = write_warmup(staged, about["name"], about["sample_rate"])
+            write_warmup(staged, about["name"], about["sample_rate"])
             for form, content in lite.items():
                 write_bytes(staged / lite_file(form), content)
             if lite:
