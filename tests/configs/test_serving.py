@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from tfasr.configs.serving import ServeConfig, TranscribeConfig
+from tfasr.configs.serving import GatheringConfig, ServeConfig, TranscribeConfig
 
 MODEL = Path("saved_models/demo")
 
@@ -16,11 +16,33 @@ MODEL = Path("saved_models/demo")
         ({"max_seconds": float("nan")}, "max_seconds must be positive; got max_seconds=nan"),
         ({"max_instances": 0}, "max_instances must be positive; got max_instances=0"),
         ({"max_request_bytes": -1}, "max_request_bytes must be positive"),
+        ({"read_seconds": 0.0}, "read_seconds must be positive"),
+        ({"poll_seconds": 0.0}, "poll_seconds must be positive"),
     ],
 )
 def test_serve_settings_out_of_range_are_named(settings, message):
     with pytest.raises(ValueError, match=message):
         ServeConfig(model=MODEL, **settings)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"max_batch": 0}, r"gathering\.max_batch must be positive; got gathering\.max_batch=0"),
+        ({"queue": 0}, r"gathering\.queue must be positive"),
+        ({"deadline_seconds": float("nan")}, r"gathering\.deadline_seconds must be positive"),
+        ({"delay_seconds": -0.1}, r"gathering\.delay_seconds must be in \[0, gathering"),
+        ({"delay_seconds": 2.0, "deadline_seconds": 2.0}, "delay_seconds=2.0"),
+    ],
+)
+def test_gathering_settings_out_of_range_are_named(settings, message):
+    with pytest.raises(ValueError, match=message):
+        GatheringConfig(**settings)
+
+
+def test_a_request_must_fit_into_the_queue():
+    with pytest.raises(ValueError, match=r"max_instances=32, gathering\.queue=31"):
+        ServeConfig(model=MODEL, gathering=GatheringConfig(queue=31))
 
 
 @pytest.mark.parametrize(

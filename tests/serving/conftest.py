@@ -1,10 +1,17 @@
 import json
+import threading
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import tensorflow as tf
 
+from tfasr.configs.serving import ServeConfig
+from tfasr.serving.answers import Answer
 from tfasr.serving.runtime import ServedModel
+from tfasr.serving.service import Service
+from tfasr.serving.versions import Versions
 
 SAMPLE_RATE = 8000
 
@@ -36,8 +43,39 @@ class CountingModel(tf.Module):
         return tf.strings.join([tf.strings.as_string(num_samples), sums], " ")
 
 
-def export_counting_model(folder: Path) -> None:
-    model = CountingModel()
+class TimedModel(CountingModel):
+    """Also tells that each word takes half a second, and pads what it tells by -1."""
+
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="audio")])
+    def serving_default(self, audio: tf.Tensor) -> dict[str, tf.Tensor]:
+        return self._timed(tf.map_fn(self._text_of_wav, audio))
+
+    @tf.function(
+        input_signature=[
+            tf.TensorSpec([None, None], tf.float32, name="waveforms"),
+            tf.TensorSpec([None], tf.int32, name="num_samples"),
+        ]
+    )
+    def waveforms(self, waveforms: tf.Tensor, num_samples: tf.Tensor) -> dict[str, tf.Tensor]:
+        real = tf.sequence_mask(num_samples, tf.shape(waveforms)[1], tf.float32)
+        return self._timed(self._text(num_samples, tf.reduce_sum(waveforms * real, 1)))
+
+    def _timed(self, text: tf.Tensor) -> dict[str, tf.Tensor]:
+        tokens = tf.strings.to_number(tf.strings.split(text), tf.int32)
+        starts = tf.ragged.range(tf.cast(tokens.row_lengths(), tf.int32))
+        starts = 0.5 * tf.cast(starts, tf.float32)
+        return {
+            "text": text,
+            "tokens": tf.abs(tokens).to_tensor(-1),
+            "words": tf.strings.split(text).to_tensor(""),
+            "starts": starts.to_tensor(-1.0),
+            "ends": (starts + 0.5).to_tensor(-1.0),
+            "score": -tf.cast(tokens.row_lengths(), tf.float32),
+        }
+
+
+def export_counting_model(folder: Path, kind: type[CountingModel] = CountingModel) -> None:
+    model = kind()
     signatures = {"serving_default": model.serving_default, "waveforms": model.waveforms}
     tf.saved_model.save(model, str(folder), signatures=signatures)
     (folder / "export.json").write_text(json.dumps({"sample_rate": SAMPLE_RATE}))
@@ -51,5 +89,47 @@ def model_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
+def timed_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("saved_models") / "timed"
+    export_counting_model(folder / "1", TimedModel)
+    return folder
+
+
+@pytest.fixture(scope="session")
 def model(model_folder: Path) -> ServedModel:
     return ServedModel(model_folder, max_seconds=2.0)
+
+
+@pytest.fixture(scope="session")
+def service_of() -> Callable[..., Service]:
+    """Makes a service of a model folder with some settings."""
+
+    def make(folder: Path, **settings: Any) -> Service:
+        config = ServeConfig(model=folder, **settings)
+        return Service(Versions(folder, max_seconds=config.max_seconds), config)
+
+    return make
+
+
+class WaitingModel(ServedModel):
+    """Answers once it is allowed to; notes the size of each batch."""
+
+    def __init__(self, folder: Path, **settings: Any) -> None:
+        self.asked, self.allowed = threading.Event(), threading.Event()
+        self.allowed.set()
+        super().__init__(folder, **settings)
+        self.allowed.clear()
+        self.asked.clear()
+        self.batches: list[int] = []
+
+    def answers(self, signature: str, values: Any) -> list[Answer]:
+        self.asked.set()
+        self.allowed.wait(timeout=20)
+        if hasattr(self, "batches"):
+            self.batches.append(len(values))
+        return super().answers(signature, values)
+
+
+@pytest.fixture(scope="session")
+def waiting_model() -> type[WaitingModel]:
+    return WaitingModel

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from tfasr.serving.inputs import InputError
 from tfasr.serving.rest import model_metadata, model_status, parse_request
+from tfasr.serving.versions import VersionState
 
 SIGNATURES = {"serving_default": ("audio",), "waveforms": ("waveforms", "num_samples")}
 B64 = {"b64": base64.b64encode(b"sound").decode()}
@@ -99,13 +100,13 @@ def test_whatever_is_read_has_the_inputs_of_its_signature(signature, layout, val
 
 def test_status_is_that_of_tensorflow_serving():
     status = {"error_code": "OK", "error_message": ""}
-    assert model_status(3) == {
+    assert model_status([VersionState(version=3, state="AVAILABLE")]) == {
         "model_version_status": [{"version": "3", "state": "AVAILABLE", "status": status}]
     }
 
 
 def test_metadata_is_that_of_tensorflow_serving(model):
-    metadata = model_metadata(model.name, model.version, model.folder)
+    metadata = model_metadata(model)
     assert metadata["model_spec"] == {"name": "counting", "signature_name": "", "version": "2"}
     signature = metadata["metadata"]["signature_def"]["signature_def"]["waveforms"]
     assert signature["method_name"] == "tensorflow/serving/predict"

@@ -84,11 +84,12 @@ def test_files_of_unequal_length_keep_their_order_and_samples(model):
 
 def test_both_signatures_hear_the_same_samples(model):
     instances = [{"waveforms": [1 / 32768, 2 / 32768, 0.5], "num_samples": 2}]
-    assert model.transcribe_waveforms(instances) == model.transcribe([wav(1, 2)]) == ["2 3"]
+    [answer] = model.answers("waveforms", model.waveforms_of(instances))
+    assert [answer["text"]] == model.transcribe([wav(1, 2)]) == ["2 3"]
 
 
 def test_nothing_gives_nothing(model):
-    assert model.transcribe([]) == model.transcribe_waveforms([]) == []
+    assert model.transcribe([]) == model.waveforms_of([]) == model.answers("waveforms", []) == []
 
 
 def test_the_instance_that_cannot_be_used_is_named(model):

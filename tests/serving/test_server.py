@@ -5,7 +5,6 @@ import signal
 import socket
 import subprocess
 import sys
-import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -18,9 +17,10 @@ from starlette.testclient import TestClient
 
 from tfasr.audio.decoding import wav_bytes
 from tfasr.configs.serving import ServeConfig
+from tfasr.serving.app import make_app
 from tfasr.serving.client import transcribe_url
 from tfasr.serving.runtime import ServedModel
-from tfasr.serving.server import make_app, serve
+from tfasr.serving.server import serve
 
 ROOT = Path(__file__).parents[2]
 MODEL = "/v1/models/counting"
@@ -40,9 +40,9 @@ WAV = b64(wav(1, 2, 3))
 
 
 @pytest.fixture(scope="module")
-def client(model, model_folder):
-    config = ServeConfig(model=model_folder, max_request_bytes=MAX_BYTES, max_instances=3)
-    with TestClient(make_app(model, config)) as client:
+def client(model_folder, service_of):
+    limits = {"max_request_bytes": MAX_BYTES, "max_seconds": 2.0, "max_instances": 3}
+    with TestClient(make_app(service_of(model_folder, **limits))) as client:
         yield client
 
 
@@ -172,23 +172,10 @@ def test_no_damaged_file_makes_the_server_fail(client, data):
     assert response.status_code in (200, 400)
 
 
-class WaitingModel(ServedModel):
-    """Answers once it is allowed to."""
-
-    def __init__(self, model):
-        super().__init__(model)
-        self.asked, self.allowed = threading.Event(), threading.Event()
-
-    def transcribe(self, audio):
-        self.asked.set()
-        self.allowed.wait(timeout=20)
-        return super().transcribe(audio)
-
-
-def test_health_is_told_while_the_model_works(model_folder):
-    model = WaitingModel(model_folder)
-    app = make_app(model, ServeConfig(model=model_folder))
-    with TestClient(app) as client, ThreadPoolExecutor(1) as caller:
+def test_health_is_told_while_the_model_works(model_folder, service_of, waiting_model):
+    service = service_of(model_folder)
+    service.versions.current = model = waiting_model(model_folder)
+    with TestClient(make_app(service)) as client, ThreadPoolExecutor(1) as caller:
         prediction = caller.submit(client.post, PREDICT, json={"instances": [WAV]})
         assert model.asked.wait(timeout=20)
         assert client.get("/healthz").status_code == 200
@@ -200,14 +187,20 @@ def test_health_is_told_while_the_model_works(model_folder):
 class BrokenModel(ServedModel):
     """Fails for a reason of its own."""
 
-    def transcribe(self, audio):
-        raise RuntimeError("out of order")
+    def answers(self, signature, values):
+        if self.is_broken:
+            raise RuntimeError("out of order")
+        return super().answers(signature, values)
+
+    is_broken = False
 
 
-def test_a_fault_of_the_server_is_told_as_json_too(model_folder):
-    app = make_app(BrokenModel(model_folder), ServeConfig(model=model_folder))
-    client = TestClient(app, raise_server_exceptions=False)
-    response = client.post(PREDICT, json={"instances": [WAV]})
+def test_a_fault_of_the_server_is_told_as_json_too(model_folder, service_of):
+    service = service_of(model_folder)
+    service.versions.current = BrokenModel(model_folder)
+    service.versions.current.is_broken = True
+    with TestClient(make_app(service), raise_server_exceptions=False) as client:
+        response = client.post(PREDICT, json={"instances": [WAV]})
     assert response.status_code == 500
     assert list(response.json()) == ["error"]
 

@@ -7,14 +7,14 @@ import uvicorn
 
 from pipelines.transcribe import run
 from tfasr.audio.decoding import write_wav
-from tfasr.configs.serving import ServeConfig, TranscribeConfig
-from tfasr.serving.server import make_app
+from tfasr.configs.serving import TranscribeConfig
+from tfasr.serving.app import make_app
 
 
 @pytest.fixture(scope="module")
-def url(model, model_folder):
-    app = make_app(model, ServeConfig(model=model_folder))
-    server = uvicorn.Server(uvicorn.Config(app, port=0, lifespan="off", log_level="warning"))
+def url(model_folder, service_of):
+    app = make_app(service_of(model_folder))
+    server = uvicorn.Server(uvicorn.Config(app, port=0, lifespan="on", log_level="warning"))
     listener = server.config.bind_socket()
     listener.listen()
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})

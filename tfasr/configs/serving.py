@@ -1,10 +1,56 @@
 """How an exported model is served, and how files are transcribed."""
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 MODEL_URL = re.compile(r"https?://[^/\s?#]+/v1/models/[^/:\s?#]+(/versions/\d+)?")
+
+
+def _check_positive(config: Any, *names: str, prefix: str = "") -> None:
+    for name in names:
+        if not getattr(config, name) > 0:
+            raise ValueError(
+                f"{prefix}{name} must be positive; got {prefix}{name}={getattr(config, name)}"
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
+class GatheringConfig:
+    """How requests that are there side by side share a call of the model.
+
+    Args:
+        max_batch: Most utterances in one call.
+        batch_seconds: Most audio in one call, in seconds, the padding to the longest counted;
+            a longer utterance goes alone.
+        delay_seconds: Longest that an utterance waits for company while the model is idle, in
+            seconds. Company that arrives while the model works waits no longer for it.
+        queue: Most utterances in the server, from the end of their upload to their answer;
+            beyond, requests are answered 503 and when to come again.
+        deadline_seconds: Longest from the end of an upload to its answer, in seconds; beyond,
+            requests are answered 504.
+        decode_threads: Threads that decode and resample audio while the model works.
+    """
+
+    max_batch: int = 16
+    batch_seconds: float = 240.0
+    delay_seconds: float = 0.005
+    queue: int = 256
+    deadline_seconds: float = 60.0
+    decode_threads: int = 2
+
+    def __post_init__(self) -> None:
+        _check_positive(
+            self,
+            *("max_batch", "batch_seconds", "queue", "deadline_seconds", "decode_threads"),
+            prefix="gathering.",
+        )
+        if not 0 <= self.delay_seconds < self.deadline_seconds:
+            raise ValueError(
+                "gathering.delay_seconds must be in [0, gathering.deadline_seconds); "
+                f"got gathering.delay_seconds={self.delay_seconds}"
+            )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -15,11 +61,16 @@ class ServeConfig:
         model: The folder `saved_models/NAME`; its newest version is served.
         host: Address to listen on; "0.0.0.0" is every interface.
         port: Port to listen on; 0 takes any free one.
-        max_request_bytes: Largest body of a request, in bytes.
+        max_request_bytes: Largest body of a request, in bytes. The bodies of all requests
+            together may be eight times as large.
         max_seconds: Longest utterance, in seconds.
         max_instances: Most utterances in one request.
+        read_seconds: How long a request may take to arrive, in seconds.
         stop_seconds: How long requests under way may take to end once the server is told to
             stop, in seconds.
+        poll_seconds: How often the model's folder is looked at for a new version, in seconds.
+            It is served once it is loaded; requests under way end with the old one.
+        gathering: How requests share a call of the model, and how many may wait for it.
     """
 
     model: Path
@@ -28,16 +79,26 @@ class ServeConfig:
     max_request_bytes: int = 32 * 2**20
     max_seconds: float = 60.0
     max_instances: int = 32
+    read_seconds: float = 30.0
     stop_seconds: int = 30
+    poll_seconds: float = 2.0
+    gathering: GatheringConfig = field(default_factory=GatheringConfig)
 
     def __post_init__(self) -> None:
         if not self.host:
             raise ValueError("host must not be empty; got host=''")
         if not 0 <= self.port <= 65535:
             raise ValueError(f"port must be in [0, 65535]; got port={self.port}")
-        for name in ("max_request_bytes", "max_seconds", "max_instances", "stop_seconds"):
-            if not getattr(self, name) > 0:
-                raise ValueError(f"{name} must be positive; got {name}={getattr(self, name)}")
+        _check_positive(
+            self,
+            *("max_request_bytes", "max_seconds", "max_instances"),
+            *("read_seconds", "stop_seconds", "poll_seconds"),
+        )
+        if self.max_instances > self.gathering.queue:
+            raise ValueError(
+                f"max_instances must be at most gathering.queue; got "
+                f"max_instances={self.max_instances}, gathering.queue={self.gathering.queue}"
+            )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -2,16 +2,24 @@
 
 import base64
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Literal
 
 from google.protobuf import json_format
-from tensorflow.core.protobuf import saved_model_pb2
+from numpy.typing import NDArray
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
 
+from tfasr.serving.answers import Answer, join_answers
+from tfasr.serving.http import received
 from tfasr.serving.inputs import InputError, one_line, shown
 from tfasr.serving.runtime import AUDIO, ServedModel
+from tfasr.serving.service import Service
+from tfasr.serving.versions import VersionState
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,25 +37,97 @@ class PredictRequest:
     rows: list[dict[str, Any]]
 
 
-def predict(model: ServedModel, body: bytes, max_instances: int) -> dict[str, list[str]]:
+def routes(service: Service) -> list[Route]:
+    """Lists what TensorFlow Serving answers under /v1/models."""
+    name = service.versions.current.name
+
+    def model_of(request: Request) -> ServedModel:
+        model = service.versions.current
+        if request.path_params.get("version", str(model.version)) != str(model.version):
+            raise HTTPException(404)
+        return model
+
+    async def get_status(request: Request) -> Response:
+        model = model_of(request)
+        states = service.versions.states()
+        if "version" in request.path_params:
+            states = [state for state in states if state.version == model.version]
+        return JSONResponse(model_status(states))
+
+    async def get_metadata(request: Request) -> Response:
+        return JSONResponse(model_metadata(model_of(request)))
+
+    async def post_predict(request: Request) -> Response:
+        model = model_of(request)
+        async with received(request, service) as body:
+            return JSONResponse(await predict(service, model, body))
+
+    found = []
+    for path in (f"/v1/models/{name}", f"/v1/models/{name}/versions/{{version}}"):
+        found += [
+            Route(f"{path}:predict", post_predict, methods=["POST"]),
+            Route(f"{path}/metadata", get_metadata),
+            Route(path, get_status),
+        ]
+    return found
+
+
+async def predict(service: Service, model: ServedModel, body: bytes) -> dict[str, Any]:
     """Answers a `:predict` request.
 
     Args:
-        model: What to ask.
+        service: What has it heard.
+        model: The version that is asked.
         body: The JSON, in row or column format.
-        max_instances: Most utterances in it.
 
     Raises:
         InputError: The request can't be answered; one line says why.
+        Overloaded: There is no room for it.
+        Late: The answer did not come in time.
     """
+    request, values = await service.in_thread(
+        _read_request, body, model, service.config.max_instances
+    )
+    if request.signature == AUDIO:
+        files = [(f"instance {index}", value) for index, value in enumerate(values)]
+        heard = await service.transcribe(model, files)
+    else:
+        heard = await service.transcribe_waveforms(model, values)
+    return _written([each.answer for each in heard], request.layout)
+
+
+def _read_request(
+    body: bytes, model: ServedModel, max_instances: int
+) -> tuple[PredictRequest, list[Any]]:
     request = parse_request(body, model.signatures, max_instances)
     if request.signature == AUDIO:
-        texts = model.transcribe(
-            [_audio(row["audio"], f"instance {index}") for index, row in enumerate(request.rows)]
-        )
-    else:
-        texts = model.transcribe_waveforms(request.rows)
-    return {"predictions" if request.layout == "instances" else "outputs": texts}
+        return request, [
+            _audio(row["audio"], f"instance {index}") for index, row in enumerate(request.rows)
+        ]
+    return request, model.waveforms_of(request.rows)
+
+
+def _written(answers: Sequence[Answer], layout: str) -> dict[str, Any]:
+    """Writes answers as TensorFlow Serving does: an only output goes without its name."""
+    columns = {name: _json_column(column) for name, column in join_answers(answers).items()}
+    if layout == "inputs":
+        return {"outputs": columns["text"] if len(columns) == 1 else columns}
+    if len(columns) == 1:
+        return {"predictions": columns["text"]}
+    rows = zip(*columns.values(), strict=True)
+    return {"predictions": [dict(zip(columns, row, strict=True)) for row in rows]}
+
+
+def _json_column(column: NDArray[Any]) -> list[Any]:
+    def plain(value: Any) -> Any:
+        if isinstance(value, list):
+            return [plain(each) for each in value]
+        if isinstance(value, bytes):
+            return value.decode("utf-8", errors="replace")
+        # JSON knows no NaN and no infinity.
+        return None if isinstance(value, float) and not math.isfinite(value) else value
+
+    return [plain(value) for value in column.tolist()]
 
 
 def parse_request(
@@ -146,30 +226,32 @@ def _audio(value: Any, name: str) -> bytes:
         raise InputError(f"{name}: b64 must be base64; {one_line(str(error))}") from None
 
 
-def model_status(version: int) -> dict[str, Any]:
-    """Writes GetModelStatusResponse of a version that answers requests."""
+def model_status(states: Sequence[VersionState]) -> dict[str, Any]:
+    """Writes GetModelStatusResponse."""
     return {
         "model_version_status": [
             {
-                "version": str(version),
-                "state": "AVAILABLE",
-                "status": {"error_code": "OK", "error_message": ""},
+                "version": str(state.version),
+                "state": state.state,
+                "status": {
+                    "error_code": "UNKNOWN" if state.reason else "OK",
+                    "error_message": state.reason,
+                },
             }
+            for state in states
         ]
     }
 
 
-def model_metadata(name: str, version: int, folder: Path) -> dict[str, Any]:
-    """Writes GetModelMetadataResponse, with the signatures that stand in a SavedModel."""
-    saved_model = saved_model_pb2.SavedModel()
-    saved_model.ParseFromString((folder / "saved_model.pb").read_bytes())
+def model_metadata(model: ServedModel) -> dict[str, Any]:
+    """Writes GetModelMetadataResponse, with the signatures that stand in the SavedModel."""
     signatures = {
         signature: json_format.MessageToDict(
             definition, preserving_proto_field_name=True, including_default_value_fields=True
         )
-        for signature, definition in saved_model.meta_graphs[0].signature_def.items()
+        for signature, definition in model.signature_defs.items()
     }
     return {
-        "model_spec": {"name": name, "signature_name": "", "version": str(version)},
+        "model_spec": {"name": model.name, "signature_name": "", "version": str(model.version)},
         "metadata": {"signature_def": {"signature_def": signatures}},
     }

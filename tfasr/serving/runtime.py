@@ -4,22 +4,31 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import tensorflow as tf
+from google.protobuf.message import DecodeError
 from numpy.typing import NDArray
+from tensorflow.core.protobuf import saved_model_pb2
 
 from tfasr.audio.decoding import wav_bytes
+from tfasr.serving.answers import Answer, split_batch
 from tfasr.serving.inputs import InputError, checked_wav, checked_waveforms, one_line
 
 AUDIO = "serving_default"
 WAVEFORMS = "waveforms"
-# The inputs of the signatures that the export stage writes; each gives `text`, among others.
+# The inputs of the signatures that are served, as the export stage writes them; each has the
+# output `text`, and maybe more.
 SIGNATURES = {AUDIO: ("audio",), WAVEFORMS: ("waveforms", "num_samples")}
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 _VERSION = re.compile(r"[1-9][0-9]*")
+
+
+def complete_versions(model: Path) -> list[int]:
+    """Lists the versions of a model folder that were exported to their end, the highest first."""
+    return sorted((int(path.name) for path in model.iterdir() if _is_version(path)), reverse=True)
 
 
 def newest_version(model: Path) -> int:
@@ -32,9 +41,8 @@ def newest_version(model: Path) -> int:
         raise ValueError(
             f"{model}: no such model folder; make it with `tfasr export --run RUN --out {model}`"
         )
-    versions = [int(path.name) for path in model.iterdir() if _is_version(path)]
-    if versions:
-        return max(versions)
+    if versions := complete_versions(model):
+        return versions[0]
     if _is_version(model):
         raise ValueError(f"{model}: is one version of a model; give its folder {model.parent}")
     raise ValueError(
@@ -52,19 +60,26 @@ def _is_version(path: Path) -> bool:
 
 
 class ServedModel:
-    """The newest version of an exported model, loaded and warmed up.
+    """One version of an exported model, loaded and warmed up.
 
     Args:
         model: The folder `saved_models/NAME`.
+        version: Which of the versions in it.
         max_seconds: Longest utterance it is given, in seconds.
 
     Raises:
         ValueError: The folder holds no complete version, or one that is not as exported.
     """
 
-    def __init__(self, model: Path, *, max_seconds: float = 60.0) -> None:
+    def __init__(
+        self,
+        model: Path,
+        *,
+        version: int | Literal["newest"] = "newest",
+        max_seconds: float = 60.0,
+    ) -> None:
         self.name = model.resolve().name
-        self.version = newest_version(model)
+        self.version = newest_version(model) if version == "newest" else version
         self.folder = model / str(self.version)
         self.max_seconds = max_seconds
         self.sample_rate = _sample_rate(self.folder / "export.json")
@@ -76,8 +91,9 @@ class ServedModel:
             # Kept, since the signatures don't hold their variables alive.
             self._loaded = tf.saved_model.load(str(self.folder))
             self._check_signatures()
+            self.signature_defs = _signature_defs(self.folder)
             self._warm_up()
-        except (OSError, ValueError, tf.errors.OpError) as error:
+        except (OSError, ValueError, tf.errors.OpError, DecodeError) as error:
             reason = one_line(str(error))
             raise ValueError(f"{self.folder}: cannot be loaded; {reason}") from None
 
@@ -109,8 +125,8 @@ class ServedModel:
             [self.as_wav(data, f"instance {index}") for index, data in enumerate(audio)]
         )
 
-    def transcribe_waveforms(self, instances: Sequence[Mapping[str, Any]]) -> list[str]:
-        """Gives the text of each JSON instance of the `waveforms` signature.
+    def waveforms_of(self, instances: Sequence[Mapping[str, Any]]) -> list[NDArray[np.float32]]:
+        """Takes the real samples of each JSON instance of the `waveforms` signature.
 
         Args:
             instances: Each with "waveforms" and "num_samples"; see `checked_waveforms`.
@@ -123,19 +139,40 @@ class ServedModel:
         waveforms, num_samples = checked_waveforms(
             instances, sample_rate=self.sample_rate, max_seconds=self.max_seconds
         )
-        return self._call(WAVEFORMS, waveforms=waveforms, num_samples=num_samples)
+        return [row[:count] for row, count in zip(waveforms, num_samples, strict=True)]
+
+    def answers(self, signature: str, values: Sequence[Any]) -> list[Answer]:
+        """Hears a batch.
+
+        Args:
+            signature: One of `signatures`.
+            values: An utterance each: for "serving_default" a WAV file of `as_wav`, for
+                "waveforms" float32 [T] in [-1, 1].
+
+        Raises:
+            InputError: The graph refuses one of them.
+        """
+        if not values:
+            return []
+        if signature == AUDIO:
+            return split_batch(self._call(AUDIO, audio=np.array(values, object)))
+        num_samples = np.array([len(value) for value in values], np.int32)
+        waveforms = np.zeros((len(values), num_samples.max()), np.float32)
+        for row, value in zip(waveforms, values, strict=True):
+            row[: len(value)] = value
+        return split_batch(self._call(WAVEFORMS, waveforms=waveforms, num_samples=num_samples))
 
     def _texts_of_wavs(self, wavs: Sequence[bytes]) -> list[str]:
-        return self._call(AUDIO, audio=np.array(wavs, object)) if wavs else []
+        return [answer["text"] for answer in self.answers(AUDIO, wavs)]
 
-    def _call(self, signature: str, **inputs: NDArray[Any]) -> list[str]:
+    def _call(self, signature: str, **inputs: NDArray[Any]) -> dict[str, NDArray[Any]]:
         tensors = {name: tf.constant(value) for name, value in inputs.items()}
         try:
-            texts = self._loaded.signatures[signature](**tensors)["text"]
+            outputs = self._loaded.signatures[signature](**tensors)
         except tf.errors.InvalidArgumentError as error:
             reason = one_line(error.message)[:300]
             raise InputError(f"the model refuses this audio; {reason}") from None
-        return [text.decode("utf-8", errors="replace") for text in texts.numpy()]
+        return {name: tensor.numpy() for name, tensor in outputs.items()}
 
     def _check_signatures(self) -> None:
         for name, inputs in SIGNATURES.items():
@@ -156,11 +193,14 @@ class ServedModel:
         second = np.zeros(self.sample_rate, np.int16)
         self._texts_of_wavs([wav_bytes(second, self.sample_rate)])
         if WAVEFORMS in self.signatures:
-            self._call(
-                WAVEFORMS,
-                waveforms=np.zeros((1, len(second)), np.float32),
-                num_samples=np.array([len(second)], np.int32),
-            )
+            self.answers(WAVEFORMS, [second.astype(np.float32)])
+
+
+def _signature_defs(folder: Path) -> dict[str, Any]:
+    """Reads the SignatureDef messages of a SavedModel."""
+    saved_model = saved_model_pb2.SavedModel()
+    saved_model.ParseFromString((folder / "saved_model.pb").read_bytes())
+    return dict(saved_model.meta_graphs[0].signature_def)
 
 
 def _sample_rate(export: Path) -> int:
