@@ -5,7 +5,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from tfasr.serving import rest
+from tfasr.serving import openai, rest
 from tfasr.serving.http import exception_handlers
 from tfasr.serving.service import Service
 
@@ -28,6 +28,7 @@ def make_app(service: Service) -> Starlette:
             Route("/healthz", healthz),
             Route("/readyz", readyz),
             *rest.routes(service),
+            *openai.routes(service),
         ],
         exception_handlers=exception_handlers(served),
         lifespan=lambda app: service,
