@@ -11,6 +11,7 @@ MODEL = Path("saved_models/demo")
     ("settings", "message"),
     [
         ({"port": 65536}, r"port must be in \[0, 65535\]; got port=65536"),
+        ({"grpc_port": -1}, r"grpc_port must be in \[0, 65535\]; got grpc_port=-1"),
         ({"host": ""}, "host must not be empty"),
         ({"max_seconds": 0.0}, "max_seconds must be positive; got max_seconds=0.0"),
         ({"max_seconds": float("nan")}, "max_seconds must be positive; got max_seconds=nan"),

@@ -9,6 +9,10 @@ from tfasr.serving.errors import Overloaded
 from tfasr.serving.inputs import InputError
 
 
+def ignore(utterances, seconds):
+    pass
+
+
 class Echo:
     """Gives back what it hears once it may; refuses "bad"."""
 
@@ -33,7 +37,7 @@ def heard(asks, **settings):
 
     async def run():
         config = GatheringConfig(**{"delay_seconds": 0.2, **settings})
-        async with Batcher(config, stop_seconds=5.0) as batcher:
+        async with Batcher(config, stop_seconds=5.0, on_batch=ignore) as batcher:
             calls = [batcher.answer(*ask) for ask in asks]
             answers = await asyncio.gather(*calls, return_exceptions=True)
         return [a if isinstance(a, BaseException) else a["text"] for a in answers]
@@ -87,7 +91,9 @@ def test_an_utterance_that_nobody_waits_for_is_not_heard():
     model.allowed.clear()
 
     async def run():
-        async with Batcher(GatheringConfig(delay_seconds=0.0), stop_seconds=5.0) as batcher:
+        async with Batcher(
+            GatheringConfig(delay_seconds=0.0), stop_seconds=5.0, on_batch=ignore
+        ) as batcher:
             first = asyncio.create_task(batcher.answer(model, "s", 1, 1.0))
             await asyncio.to_thread(model.asked.wait, 20)
             with pytest.raises(TimeoutError):
@@ -111,7 +117,7 @@ def test_leaving_waits_for_what_is_under_way():
             return await batcher.answer(model, "s", 1, 1.0)
 
     async def run():
-        async with Batcher(GatheringConfig(), stop_seconds=20.0) as batcher:
+        async with Batcher(GatheringConfig(), stop_seconds=20.0, on_batch=ignore) as batcher:
             asked = asyncio.create_task(ask(batcher))
             while not batcher.room.used:
                 await asyncio.sleep(0)
@@ -130,7 +136,9 @@ def test_leaving_ends_what_takes_too_long():
             await asyncio.gather(*(batcher.answer(model, "s", v, 1.0) for v in (1, 2)))
 
     async def run():
-        async with Batcher(GatheringConfig(max_batch=1), stop_seconds=0.05) as batcher:
+        async with Batcher(
+            GatheringConfig(max_batch=1), stop_seconds=0.05, on_batch=ignore
+        ) as batcher:
             asked = asyncio.create_task(ask(batcher))
             while not batcher.room.used:
                 await asyncio.sleep(0)
@@ -143,7 +151,7 @@ def test_leaving_ends_what_takes_too_long():
 
 def test_the_queue_tells_when_to_come_again():
     async def run():
-        async with Batcher(GatheringConfig(queue=2), stop_seconds=5.0) as batcher:
+        async with Batcher(GatheringConfig(queue=2), stop_seconds=5.0, on_batch=ignore) as batcher:
             with batcher.room.held(2), pytest.raises(Overloaded, match="2 of 2 utterances"):
                 batcher.room.held(1).__enter__()
 

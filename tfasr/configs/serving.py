@@ -55,12 +55,13 @@ class GatheringConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class ServeConfig:
-    """One model behind TensorFlow Serving's REST interface.
+    """One model behind TensorFlow Serving's REST and gRPC, and OpenAI's transcriptions.
 
     Args:
         model: The folder `saved_models/NAME`; its newest version is served.
         host: Address to listen on; "0.0.0.0" is every interface.
         port: Port to listen on; 0 takes any free one.
+        grpc_port: Port for TensorFlow Serving's gRPC; 0 takes any free one, none is not served.
         max_request_bytes: Largest body of a request, in bytes. The bodies of all requests
             together may be eight times as large.
         max_seconds: Longest utterance, in seconds.
@@ -70,18 +71,23 @@ class ServeConfig:
             stop, in seconds.
         poll_seconds: How often the model's folder is looked at for a new version, in seconds.
             It is served once it is loaded; requests under way end with the old one.
+        token_file: File that holds a token. Requests must then send it, as the header
+            `Authorization: Bearer TOKEN`; /healthz is open to all. Give one wherever `host` is
+            more than this machine.
         gathering: How requests share a call of the model, and how many may wait for it.
     """
 
     model: Path
     host: str = "127.0.0.1"
     port: int = 8501
+    grpc_port: int | None = None
     max_request_bytes: int = 32 * 2**20
     max_seconds: float = 60.0
     max_instances: int = 32
     read_seconds: float = 30.0
     stop_seconds: int = 30
     poll_seconds: float = 2.0
+    token_file: Path | None = None
     gathering: GatheringConfig = field(default_factory=GatheringConfig)
 
     def __post_init__(self) -> None:
@@ -89,6 +95,8 @@ class ServeConfig:
             raise ValueError("host must not be empty; got host=''")
         if not 0 <= self.port <= 65535:
             raise ValueError(f"port must be in [0, 65535]; got port={self.port}")
+        if self.grpc_port is not None and not 0 <= self.grpc_port <= 65535:
+            raise ValueError(f"grpc_port must be in [0, 65535]; got grpc_port={self.grpc_port}")
         _check_positive(
             self,
             *("max_request_bytes", "max_seconds", "max_instances"),

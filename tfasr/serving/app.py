@@ -1,13 +1,19 @@
 """The web application: the routes of all protocols that speak HTTP."""
 
 from starlette.applications import Starlette
+from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from tfasr.serving import openai, rest
+from tfasr.serving.guard import Guarded
 from tfasr.serving.http import exception_handlers
+from tfasr.serving.metrics import Measured
 from tfasr.serving.service import Service
+
+# What tells nothing of anybody's speech, and is asked for by what can't know a token.
+_OPEN = frozenset({"/healthz"})
 
 
 def make_app(service: Service) -> Starlette:
@@ -29,6 +35,11 @@ def make_app(service: Service) -> Starlette:
             Route("/readyz", readyz),
             *rest.routes(service),
             *openai.routes(service),
+            *service.metrics.routes(),
+        ],
+        middleware=[
+            Middleware(Measured, metrics=service.metrics),
+            Middleware(Guarded, token=service.token, open_paths=_OPEN),
         ],
         exception_handlers=exception_handlers(served),
         lifespan=lambda app: service,

@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, Protocol, Self
@@ -45,12 +45,20 @@ class Batcher:
     Args:
         config: How large and how late a batch may be, and how many utterances there may be.
         stop_seconds: How long leaving waits, in seconds.
+        on_batch: Told how many utterances a batch had and how many seconds it took.
     """
 
-    def __init__(self, config: GatheringConfig, *, stop_seconds: float) -> None:
+    def __init__(
+        self,
+        config: GatheringConfig,
+        *,
+        stop_seconds: float,
+        on_batch: Callable[[int, float], None],
+    ) -> None:
         self.config = config
         self.room = Room(config.queue, "utterances", self._expected_seconds)
         self._stop_seconds = stop_seconds
+        self._on_batch = on_batch
         self._queue: deque[_Waiting] = deque()
         self._filled = asyncio.Event()
         self._full = asyncio.Event()
@@ -170,9 +178,11 @@ class Batcher:
             return
         for waiting, answer in heard:
             _end(waiting, answer)
-        self._measure((loop.time() - start) / len(batch))
+        self._measure(len(batch), loop.time() - start)
 
-    def _measure(self, each: float) -> None:
+    def _measure(self, utterances: int, seconds: float) -> None:
+        self._on_batch(utterances, seconds)
+        each = seconds / utterances
         before = self._seconds_each or each
         self._seconds_each = (1 - _WEIGHT) * before + _WEIGHT * each
 

@@ -14,8 +14,10 @@ from tfasr.configs.serving import ServeConfig
 from tfasr.serving.answers import Heard
 from tfasr.serving.batching import Batcher
 from tfasr.serving.errors import Late
+from tfasr.serving.metrics import Metrics
 from tfasr.serving.room import Room
 from tfasr.serving.runtime import AUDIO, WAVEFORMS, ServedModel
+from tfasr.serving.token import read_token
 from tfasr.serving.versions import Versions
 
 # Bodies that may stand in memory side by side, as a multiple of the largest.
@@ -35,12 +37,27 @@ class Service:
     Args:
         versions: The model.
         config: The limits.
+
+    Raises:
+        ValueError: The file of the token holds none.
     """
 
     def __init__(self, versions: Versions, config: ServeConfig) -> None:
         self.versions = versions
         self.config = config
-        self.batcher = Batcher(config.gathering, stop_seconds=config.stop_seconds)
+        self.token = "" if config.token_file is None else read_token(config.token_file)
+        self.metrics = Metrics()
+        self.batcher = Batcher(
+            config.gathering, stop_seconds=config.stop_seconds, on_batch=self.metrics.batch
+        )
+        self.metrics.watch(
+            "tfasr_queue_utterances",
+            "Utterances in the server, from the end of their upload to their answer.",
+            lambda: self.batcher.room.used,
+        )
+        self.metrics.watch(
+            "tfasr_model_version", "The version that answers.", lambda: versions.current.version
+        )
         self.bodies = Room(_BODIES * config.max_request_bytes, "bytes of requests", lambda: 1.0)
         self._stack = AsyncExitStack()
 
@@ -110,6 +127,7 @@ class Service:
 
     async def _heard(self, model: ServedModel, signature: str, value: Any, seconds: float) -> Heard:
         answer = await self.batcher.answer(model, signature, value, seconds)
+        self.metrics.audio(seconds)
         return Heard(answer=answer, seconds=seconds)
 
     async def _in_time(
