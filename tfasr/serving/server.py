@@ -1,17 +1,19 @@
 """A server process: its sockets, its start and its end."""
 
+import asyncio
 import errno
 import signal
 import socket
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AsyncExitStack, contextmanager
 from typing import Any
 
 import uvicorn
 
 from tfasr.configs.serving import ServeConfig
 from tfasr.serving.app import make_app
+from tfasr.serving.grpc_server import grpc_server
 from tfasr.serving.runtime import ServedModel
 from tfasr.serving.service import Service
 from tfasr.serving.versions import Versions
@@ -26,11 +28,12 @@ def serve(config: ServeConfig) -> None:
         ValueError: The model can't be loaded, or the port not be taken.
     """
     with _bound_socket(config.host, config.port) as listener:
-        versions = Versions(config.model, max_seconds=config.max_seconds)
+        service = Service(Versions(config.model, max_seconds=config.max_seconds), config)
         server = uvicorn.Server(
             uvicorn.Config(
-                make_app(Service(versions, config)),
-                lifespan="on",
+                make_app(service),
+                # The service answers gRPC too, so it is no part of the web application here.
+                lifespan="off",
                 ws="none",
                 log_level="warning",
                 access_log=False,
@@ -40,9 +43,21 @@ def serve(config: ServeConfig) -> None:
         )
         with _listening_errors(config.host, config.port):
             listener.listen(1024)
-        print(_greeting(versions.current, listener), flush=True)
         with _ended_by_signals(server):
-            server.run(sockets=[listener])
+            asyncio.run(_run(server, service, listener))
+
+
+async def _run(server: uvicorn.Server, service: Service, listener: socket.socket) -> None:
+    config = service.config
+    async with service, AsyncExitStack() as stack:
+        greeting = _greeting(service.versions.current, listener)
+        if config.grpc_port is not None:
+            host = _url_host(config.host)
+            address = f"{host}:{config.grpc_port}"
+            port = await stack.enter_async_context(grpc_server(service, address))
+            greeting += f"; gRPC at {host}:{port}"
+        print(greeting, flush=True)
+        await server.serve(sockets=[listener])
 
 
 def _bound_socket(host: str, port: int) -> socket.socket:
@@ -97,8 +112,12 @@ def _ended_by_signals(server: uvicorn.Server) -> Iterator[None]:
 
 def _greeting(model: ServedModel, listener: socket.socket) -> str:
     host, port = listener.getsockname()[:2]
-    url = f"http://{f'[{host}]' if ':' in host else host}:{port}/v1/models/{model.name}"
+    url = f"http://{_url_host(host)}:{port}/v1/models/{model.name}"
     # Sent from a pipe, since a word of a command line holds only a few seconds of audio.
     body = """(echo '{"instances": [{"b64": "'; base64 <speech.wav; echo '"}]}')"""
     call = f"{body} | curl -d @- {url}:predict"
     return f"serving {model.name} version {model.version} at {url}; try: {call}"
+
+
+def _url_host(host: str) -> str:
+    return f"[{host}]" if ":" in host else host
