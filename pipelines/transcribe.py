@@ -1,21 +1,27 @@
-"""`tfasr transcribe`: audio files to text, by an exported model or by a server."""
+"""`tfasr transcribe`: audio to text, by an exported model or by a server."""
 
+import json
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
+from dataclasses import asdict
 from pathlib import Path
 
+from tfasr.artifacts.files import write_text
 from tfasr.configs.serving import TranscribeConfig
-from tfasr.serving.client import ServerError, transcribe_url
+from tfasr.serving.client import Client, ServerError
+from tfasr.serving.token import read_token
+from tfasr.serving.transcripts import Transcript, transcript_of, write_transcript
 
 AUDIO_SUFFIXES = frozenset(
     ".aif .aifc .aiff .au .caf .flac .mp3 .oga .ogg .opus .rf64 .snd .sph .w64 .wav".split()
 )
+STDIN = Path("-")
 
-Transcribe = Callable[[list[bytes]], list[str]]
+Transcribe = Callable[[bytes], Transcript]
 
 
 def run(config: TranscribeConfig) -> None:
-    """Prints `file<TAB>text` for each file.
+    """Prints or writes the transcript of each file.
 
     A file that can't be transcribed gives its reason on the standard error, and the others
     are done all the same.
@@ -25,10 +31,11 @@ def run(config: TranscribeConfig) -> None:
         SystemExit: With 1 in the end, where a file could not be transcribed.
     """
     transcribe = _transcriber(config)
+    written: set[Path] = set()
     failures = 0
-    for path in _audio_files(config.files):
+    for path, name in _audio_files(config):
         try:
-            print(f"{path}\t{_text_of(path, transcribe)}", flush=True)
+            _put(path, name, _transcript(path, transcribe), config, written)
         except ServerError as error:
             raise ValueError(str(error)) from None
         except ValueError as error:
@@ -40,30 +47,58 @@ def run(config: TranscribeConfig) -> None:
 
 def _transcriber(config: TranscribeConfig) -> Transcribe:
     if config.model is None:
-        return lambda audio: transcribe_url(config.url, audio)
+        token = "" if config.token_file is None else read_token(config.token_file)
+        client = Client(url=config.url, token=token)
+        return lambda audio: client.transcribe([audio])[0]
     # TensorFlow takes seconds to import, and a server's client has no need of it.
     from tfasr.serving.runtime import ServedModel
 
-    return ServedModel(config.model, max_seconds=config.max_seconds).transcribe
+    model = ServedModel(config.model, max_seconds=config.max_seconds)
+    return lambda audio: transcript_of(model.hear(audio, "instance 0"))
 
 
-def _audio_files(paths: Sequence[Path]) -> Iterator[Path]:
-    for path in paths:
-        files = path.rglob("*") if path.is_dir() else [path]
+def _audio_files(config: TranscribeConfig) -> Iterator[tuple[Path, Path]]:
+    """Yields each file, and its name below the folder that was given."""
+    for given in config.files:
+        files = given.rglob("*") if given.is_dir() else [given]
         audio = sorted(file for file in files if file.suffix.lower() in AUDIO_SUFFIXES)
-        yield from audio or [path]
+        for path in audio or [given]:
+            yield path, path.relative_to(given) if path != given else Path(given.name)
 
 
-def _text_of(path: Path, transcribe: Transcribe) -> str:
+def _transcript(path: Path, transcribe: Transcribe) -> Transcript:
     if path.is_dir():
         raise ValueError("must hold audio files; it holds none")
     try:
-        audio = path.read_bytes()
+        audio = sys.stdin.buffer.read() if path == STDIN else path.read_bytes()
     except OSError as error:
         raise ValueError(f"must be a file that can be read; {error.strerror}") from None
     try:
-        [text] = transcribe([audio])
+        return transcribe(audio)
     except ValueError as error:
         # The one file of a request is its first instance.
         raise ValueError(str(error).removeprefix("instance 0: ")) from None
-    return text
+
+
+def _put(
+    path: Path, name: Path, transcript: Transcript, config: TranscribeConfig, written: set[Path]
+) -> None:
+    text = _written(path, transcript, config)
+    if config.out is None:
+        print(text, end="", flush=True)
+        return
+    stem = "stdin" if name == STDIN else name.with_suffix("")
+    out = config.out / f"{stem}.{config.suffix}"
+    if out in written:
+        raise ValueError(f"{out} is the transcript of another file; give one of them alone")
+    written.add(out)
+    write_text(out, text)
+
+
+def _written(path: Path, transcript: Transcript, config: TranscribeConfig) -> str:
+    if config.format == "lines":
+        return f"{path}\t{transcript.text}\n"
+    if config.format == "json":
+        value = {"file": str(path), **asdict(transcript)}
+        return f"{json.dumps(value, ensure_ascii=False)}\n"
+    return write_transcript(transcript, config.format)

@@ -1,6 +1,7 @@
 import json
+import socket
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import tensorflow as tf
 from tfasr.configs.serving import ServeConfig
 from tfasr.serving.answers import Answer
 from tfasr.serving.runtime import ServedModel
+from tfasr.serving.server import web_server
 from tfasr.serving.service import Service
 from tfasr.serving.versions import Versions
 
@@ -74,6 +76,49 @@ class TimedModel(CountingModel):
         }
 
 
+class StreamingModel(CountingModel):
+    """Counts and sums a stream, 30 of each window's 40 samples until the last, which is short."""
+
+    @tf.function(input_signature=[tf.TensorSpec([], tf.int32, name="streams")])
+    def stream_start(self, streams: tf.Tensor) -> dict[str, tf.Tensor]:
+        zeros = tf.zeros([streams], tf.int32)
+        return {"heard": zeros, "total": zeros, "said": tf.fill([streams], "")}
+
+    @tf.function(
+        input_signature=[
+            tf.TensorSpec([None, 40], tf.float32, name="waveforms"),
+            tf.TensorSpec([None], tf.int32, name="num_samples"),
+            tf.TensorSpec([None], tf.int32, name="heard"),
+            tf.TensorSpec([None], tf.int32, name="total"),
+            tf.TensorSpec([None], tf.string, name="said"),
+        ]
+    )
+    def stream_step(
+        self,
+        waveforms: tf.Tensor,
+        num_samples: tf.Tensor,
+        heard: tf.Tensor,
+        total: tf.Tensor,
+        said: tf.Tensor,
+    ) -> dict[str, tf.Tensor]:
+        new = tf.where(num_samples == 40, 30, num_samples)
+        real = tf.sequence_mask(new, 40, tf.float32)
+        sums = tf.cast(tf.round(tf.reduce_sum(waveforms * real, 1) * 32768.0), tf.int32)
+        heard, total = heard + new, total + sums
+        text = tf.strings.join([tf.strings.as_string(heard), tf.strings.as_string(total)], " ")
+        tokens = tf.fill([tf.shape(new)[0], 1], -1)
+        return {"text": text, "tokens": tokens, "heard": heard, "total": total, "said": text}
+
+
+def export_streaming_model(folder: Path) -> None:
+    model = StreamingModel()
+    names = ("serving_default", "waveforms", "stream_start", "stream_step")
+    signatures = {name: getattr(model, name) for name in names}
+    tf.saved_model.save(model, str(folder), signatures=signatures)
+    facts = {"sample_rate": SAMPLE_RATE, "window": {"samples": 40, "shift": 30}}
+    (folder / "export.json").write_text(json.dumps(facts))
+
+
 def export_counting_model(folder: Path, kind: type[CountingModel] = CountingModel) -> None:
     model = kind()
     signatures = {"serving_default": model.serving_default, "waveforms": model.waveforms}
@@ -96,6 +141,13 @@ def timed_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
+def streaming_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("saved_models") / "streaming"
+    export_streaming_model(folder / "1")
+    return folder
+
+
+@pytest.fixture(scope="session")
 def model(model_folder: Path) -> ServedModel:
     return ServedModel(model_folder, max_seconds=2.0)
 
@@ -109,6 +161,25 @@ def service_of() -> Callable[..., Service]:
         return Service(Versions(folder, max_seconds=config.max_seconds), config)
 
     return make
+
+
+@pytest.fixture(scope="module")
+def listening() -> Iterator[Callable[[Service], int]]:
+    """Runs services on ports of their own until the end of the module; tells the port."""
+    running = []
+
+    def start(service: Service) -> int:
+        server = web_server(service, lifespan="on")
+        listener = socket.create_server(("127.0.0.1", 0), backlog=512)
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
+        thread.start()
+        running.append((server, thread))
+        return int(listener.getsockname()[1])
+
+    yield start
+    for server, thread in running:
+        server.should_exit = True
+        thread.join()
 
 
 class WaitingModel(ServedModel):

@@ -1,11 +1,15 @@
+import asyncio
 import json
 import socket
 import threading
 from http.server import BaseHTTPRequestHandler, HTTPServer
 
+import numpy as np
 import pytest
 
-from tfasr.serving.client import ServerError, transcribe_url
+from tfasr.audio.decoding import wav_bytes
+from tfasr.serving.client import Client, Said, ServerError, transcribe_url
+from tfasr.serving.transcripts import Spoken, Transcript
 
 
 @pytest.fixture
@@ -79,3 +83,73 @@ def test_a_server_that_is_not_there_is_told_on_one_line():
         port = free.getsockname()[1]
     with pytest.raises(ServerError, match=r"^[^\n]*no answer; [^\n]*is `tfasr serve` running"):
         transcribe_url(f"http://127.0.0.1:{port}/v1/models/demo", [b"a"])
+
+
+WAV = wav_bytes(np.zeros(4000, np.int16), 8000)
+PREDICTION = {"text": "a", "words": ["a", ""], "starts": [0.5, -1.0], "ends": [0.75, -1.0]}
+TRANSCRIPT = Transcript(text="a", seconds=0.5, words=(Spoken(text="a", start=0.5, end=0.75),))
+
+
+def test_times_of_words_and_the_length_of_a_file_are_read(answering):
+    _, url = answering(200, json.dumps({"predictions": [PREDICTION]}).encode())
+    assert Client(url=url).transcribe([WAV]) == [TRANSCRIPT]
+
+
+def test_the_asynchronous_call_gives_the_same(answering):
+    server, url = answering(200, json.dumps({"predictions": [PREDICTION]}).encode())
+    assert asyncio.run(Client(url=url).transcribe_beside([WAV])) == [TRANSCRIPT]
+    assert asyncio.run(Client(url=url).transcribe_beside([])) == []
+    assert len(server.bodies) == 1
+
+
+TOKEN = "0123456789abcdef"
+
+
+@pytest.fixture(scope="module")
+def stream_url(streaming_folder, service_of, listening, tmp_path_factory):
+    file = tmp_path_factory.mktemp("token") / "token"
+    file.write_text(TOKEN)
+    port = listening(service_of(streaming_folder, token_file=file, max_stream_seconds=1.0))
+    return f"http://127.0.0.1:{port}/v1/models/streaming"
+
+
+async def parts(*pcm):
+    for part in pcm:
+        yield part
+
+
+def streamed(client, pcm):
+    async def run():
+        return [said async for said in client.stream(pcm)]
+
+    return asyncio.run(run())
+
+
+def test_a_live_stream_gives_its_text_as_it_grows(stream_url):
+    samples = np.arange(50, dtype="<i2")
+    client = Client(url=stream_url, token=TOKEN)
+    said = streamed(client, parts(samples[:45].tobytes(), samples[45:].tobytes()))
+    assert said[0].text == f"30 {samples[:30].sum()}"
+    assert said[-1] == Said(text=f"50 {samples.sum()}", seconds=50 / 8000, is_final=True)
+
+
+def test_a_stream_that_is_refused_has_the_servers_reason(stream_url):
+    with pytest.raises(ValueError, match="a stream must last at most 1 s"):
+        streamed(Client(url=stream_url, token=TOKEN), parts(bytes(2 * 8001)))
+
+
+def test_a_fault_of_the_speaker_ends_the_stream(stream_url):
+    async def breaking():
+        yield bytes(100)
+        raise KeyError("microphone")
+
+    with pytest.raises(KeyError, match="microphone"):
+        streamed(Client(url=stream_url, token=TOKEN), breaking())
+
+
+def test_a_wrong_token_is_a_server_error(stream_url):
+    for client in (Client(url=stream_url), Client(url=stream_url, token="wrong")):
+        with pytest.raises(ServerError, match=r"no answer; .*403"):
+            streamed(client, parts())
+        with pytest.raises(ServerError, match="status 401; this needs the server's token"):
+            client.transcribe([WAV])

@@ -1,27 +1,18 @@
-import threading
+import io
+import json
 from pathlib import Path
 
 import numpy as np
 import pytest
-import uvicorn
 
 from pipelines.transcribe import run
 from tfasr.audio.decoding import write_wav
 from tfasr.configs.serving import TranscribeConfig
-from tfasr.serving.app import make_app
 
 
 @pytest.fixture(scope="module")
-def url(model_folder, service_of):
-    app = make_app(service_of(model_folder))
-    server = uvicorn.Server(uvicorn.Config(app, port=0, lifespan="on", log_level="warning"))
-    listener = server.config.bind_socket()
-    listener.listen()
-    thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
-    thread.start()
-    yield f"http://127.0.0.1:{listener.getsockname()[1]}/v1/models/counting"
-    server.should_exit = True
-    thread.join()
+def url(model_folder, service_of, listening):
+    return f"http://127.0.0.1:{listening(service_of(model_folder))}/v1/models/counting"
 
 
 @pytest.fixture
@@ -34,10 +25,9 @@ def folder(tmp_path):
     return tmp_path
 
 
-def config(source, model_folder, url, *files):
-    if source == "model":
-        return TranscribeConfig(model=model_folder, files=files)
-    return TranscribeConfig(url=url, files=files)
+def config(source, model_folder, url, *files, **settings):
+    where = {"model": model_folder} if source == "model" else {"url": url}
+    return TranscribeConfig(**where, files=files, **settings)
 
 
 sources = pytest.mark.parametrize("source", ["model", "url"])
@@ -77,3 +67,51 @@ def test_a_server_that_is_not_there_ends_the_stage_at_once(folder):
     )
     with pytest.raises(ValueError, match="no answer"):
         run(absent)
+
+
+@pytest.fixture(scope="module")
+def timed_url(timed_folder, service_of, listening):
+    return f"http://127.0.0.1:{listening(service_of(timed_folder))}/v1/models/timed"
+
+
+@sources
+def test_subtitles_are_written_beside_each_other(source, timed_folder, timed_url, folder, tmp_path):
+    out = tmp_path / "out"
+    run(config(source, timed_folder, timed_url, folder, format="srt", out=out))
+    assert sorted(path.relative_to(out).as_posix() for path in out.rglob("*.*")) == [
+        "b.srt",
+        "inner/a.srt",
+    ]
+    assert (out / "b.srt").read_text() == "1\n00:00:00,000 --> 00:00:01,000\n3 6\n"
+
+
+@sources
+def test_json_has_a_line_for_each_file(source, timed_folder, timed_url, folder, capsys):
+    run(config(source, timed_folder, timed_url, folder / "b.wav", format="json"))
+    [line] = capsys.readouterr().out.splitlines()
+    assert json.loads(line) == {
+        "file": f"{folder}/b.wav",
+        "text": "3 6",
+        "seconds": 3 / 8000,
+        "words": [
+            {"text": "3", "start": 0.0, "end": 0.5},
+            {"text": "6", "start": 0.5, "end": 1.0},
+        ],
+    }
+
+
+def test_the_standard_input_is_a_file_too(model_folder, folder, capsys, monkeypatch):
+    audio = io.TextIOWrapper(io.BytesIO((folder / "b.wav").read_bytes()))
+    monkeypatch.setattr("sys.stdin", audio)
+    run(TranscribeConfig(model=model_folder, files=(Path("-"),), format="text"))
+    assert capsys.readouterr().out == "3 6\n"
+
+
+def test_two_files_of_one_name_do_not_overwrite_each_other(model_folder, folder, tmp_path, capsys):
+    (folder / "b.aiff").write_bytes((folder / "inner/a.WAV").read_bytes())
+    out = tmp_path / "out"
+    settings = {"model": model_folder, "format": "text", "out": out}
+    with pytest.raises(SystemExit):
+        run(TranscribeConfig(files=(folder / "b.aiff", folder / "b.wav"), **settings))
+    assert (out / "b.txt").read_text() == "1 4\n"
+    assert "is the transcript of another file" in capsys.readouterr().err

@@ -7,8 +7,8 @@ from tfasr.serving.answers import Heard
 from tfasr.serving.transcripts import (
     Spoken,
     Transcript,
-    transcript_from_json,
     transcript_of,
+    transcript_of_prediction,
     write_transcript,
 )
 
@@ -79,16 +79,26 @@ def test_json_has_the_text_alone():
     assert write_transcript(transcript, "json") == '{"text": "é"}'
 
 
-def test_verbose_json_has_words_and_segments_and_is_read_back():
+def test_verbose_json_has_words_and_segments():
     value = json.loads(write_transcript(SPOKEN, "verbose_json"))
     assert value["duration"] == 10.0
     assert value["words"][1] == {"word": "<two>", "start": 1.0, "end": 1.25}
     assert value["segments"][1] == {"id": 1, "text": "three", "start": 3661.5, "end": 3662.0}
-    assert transcript_from_json(value) == SPOKEN
 
 
-def test_verbose_json_without_times_is_read_back_too():
-    transcript = Transcript(text="a b", seconds=2.5)
-    value = json.loads(write_transcript(transcript, "verbose_json"))
+def test_verbose_json_without_times_has_no_words():
+    value = json.loads(write_transcript(Transcript(text="a b", seconds=2.5), "verbose_json"))
     assert "words" not in value
-    assert transcript_from_json(value) == transcript
+    assert [segment["end"] for segment in value["segments"]] == [2.5]
+
+
+def test_predictions_of_text_and_of_all_outputs_are_read():
+    prediction = {"text": "a", "words": ["a", ""], "starts": [0.5, -1.0], "ends": [0.75, -1.0]}
+    assert transcript_of_prediction(prediction, 2.0) == timed(("a", 0.5, 0.75), seconds=2.0)
+    assert transcript_of_prediction("a", 2.0) == Transcript(text="a", seconds=2.0)
+
+
+@pytest.mark.parametrize("prediction", [None, 1, [], {}, {"text": 1}])
+def test_what_is_no_prediction_is_refused(prediction):
+    with pytest.raises((KeyError, TypeError)):
+        transcript_of_prediction(prediction, 1.0)

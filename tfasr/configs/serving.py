@@ -3,7 +3,7 @@
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 MODEL_URL = re.compile(r"https?://[^/\s?#]+/v1/models/[^/:\s?#]+(/versions/\d+)?")
 
@@ -66,6 +66,8 @@ class ServeConfig:
             together may be eight times as large.
         max_seconds: Longest utterance, in seconds.
         max_instances: Most utterances in one request.
+        max_streams: Most live streams side by side.
+        max_stream_seconds: Longest live stream, in seconds.
         read_seconds: How long a request may take to arrive, in seconds.
         stop_seconds: How long requests under way may take to end once the server is told to
             stop, in seconds.
@@ -84,6 +86,8 @@ class ServeConfig:
     max_request_bytes: int = 32 * 2**20
     max_seconds: float = 60.0
     max_instances: int = 32
+    max_streams: int = 32
+    max_stream_seconds: float = 3600.0
     read_seconds: float = 30.0
     stop_seconds: int = 30
     poll_seconds: float = 2.0
@@ -100,7 +104,7 @@ class ServeConfig:
         _check_positive(
             self,
             *("max_request_bytes", "max_seconds", "max_instances"),
-            *("read_seconds", "stop_seconds", "poll_seconds"),
+            *("max_streams", "max_stream_seconds", "read_seconds", "stop_seconds", "poll_seconds"),
         )
         if self.max_instances > self.gathering.queue:
             raise ValueError(
@@ -115,15 +119,23 @@ class TranscribeConfig:
 
     Args:
         model: The folder `saved_models/NAME`; its newest version is used.
-        url: Of a model that is served, `http://HOST:PORT/v1/models/NAME`. Either this or
-            `model` is given.
-        files: Audio files, and folders whose audio files are all taken.
+        url: Of a model that is served, `http://HOST:PORT/v1/models/NAME`, by `tfasr serve` or
+            TensorFlow Serving. Either this or `model` is given.
+        files: Audio files, and folders whose audio files are all taken; "-" is the standard
+            input.
+        format: What is written of each file: "lines" its name, a tab and the text, "text" the
+            text, "json" a line with the text and the times of words, "srt" and "vtt" subtitles.
+        out: Folder that gets a file for each, such as NAME.srt; none prints them.
+        token_file: File that holds the token the server of `url` asks for.
         max_seconds: Longest utterance that `model` is given, in seconds; a server has its own.
     """
 
     model: Path | None = None
     url: str = ""
     files: tuple[Path, ...] = ()
+    format: Literal["lines", "text", "json", "srt", "vtt"] = "lines"
+    out: Path | None = None
+    token_file: Path | None = None
     max_seconds: float = 60.0
 
     def __post_init__(self) -> None:
@@ -133,5 +145,12 @@ class TranscribeConfig:
             raise ValueError(f"url must be http://HOST:PORT/v1/models/NAME; got url={self.url!r}")
         if not self.files:
             raise ValueError("files must name at least one file or folder; got files=()")
+        if self.token_file is not None and not self.url:
+            raise ValueError(f"token_file is for url only; got token_file={self.token_file}")
         if not self.max_seconds > 0:
             raise ValueError(f"max_seconds must be positive; got max_seconds={self.max_seconds}")
+
+    @property
+    def suffix(self) -> str:
+        """What the names of files in `out` end in."""
+        return {"lines": "tsv", "text": "txt"}.get(self.format, self.format)

@@ -6,7 +6,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from tfasr.serving import openai, rest
+from tfasr.serving import openai, rest, stream
 from tfasr.serving.guard import Guarded
 from tfasr.serving.http import exception_handlers
 from tfasr.serving.metrics import Measured
@@ -35,6 +35,7 @@ def make_app(service: Service) -> Starlette:
             Route("/readyz", readyz),
             *rest.routes(service),
             *openai.routes(service),
+            *stream.routes(service),
             *service.metrics.routes(),
         ],
         middleware=[

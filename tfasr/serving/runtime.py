@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 from tensorflow.core.protobuf import saved_model_pb2
 
 from tfasr.audio.decoding import wav_bytes
-from tfasr.serving.answers import Answer, split_batch
+from tfasr.serving.answers import Answer, Heard, split_batch
 from tfasr.serving.inputs import InputError, checked_wav, checked_waveforms, one_line
+from tfasr.serving.stream_steps import START, STREAM, StreamSteps, Window
 
 AUDIO = "serving_default"
 WAVEFORMS = "waveforms"
@@ -22,6 +23,8 @@ WAVEFORMS = "waveforms"
 # output `text`, and maybe more.
 SIGNATURES = {AUDIO: ("audio",), WAVEFORMS: ("waveforms", "num_samples")}
 
+_WAV_HEADER = 44
+_SAMPLE_BYTES = 2
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 _VERSION = re.compile(r"[1-9][0-9]*")
 
@@ -67,6 +70,11 @@ class ServedModel:
         version: Which of the versions in it.
         max_seconds: Longest utterance it is given, in seconds.
 
+    Attributes:
+        facts: What export.json says.
+        stream: The steps of a model that hears streams, None for others.
+        signature_defs: The SavedModel's own description of its signatures.
+
     Raises:
         ValueError: The folder holds no complete version, or one that is not as exported.
     """
@@ -82,7 +90,8 @@ class ServedModel:
         self.version = newest_version(model) if version == "newest" else version
         self.folder = model / str(self.version)
         self.max_seconds = max_seconds
-        self.sample_rate = _sample_rate(self.folder / "export.json")
+        self.facts = _facts(self.folder / "export.json")
+        self.sample_rate: int = self.facts["sample_rate"]
         if not _NAME.fullmatch(self.name):
             raise ValueError(
                 f"a model folder's name must be letters, digits, '.', '_' and '-'; got {self.name}"
@@ -91,6 +100,7 @@ class ServedModel:
             # Kept, since the signatures don't hold their variables alive.
             self._loaded = tf.saved_model.load(str(self.folder))
             self._check_signatures()
+            self.stream = self._stream_steps()
             self.signature_defs = _signature_defs(self.folder)
             self._warm_up()
         except (OSError, ValueError, tf.errors.OpError, DecodeError) as error:
@@ -125,6 +135,16 @@ class ServedModel:
             [self.as_wav(data, f"instance {index}") for index, data in enumerate(audio)]
         )
 
+    def hear(self, data: bytes, name: str) -> Heard:
+        """Gives all that the model gives for one audio file; raises as `as_wav` does."""
+        wav = self.as_wav(data, name)
+        [answer] = self.answers(AUDIO, [wav])
+        return Heard(answer=answer, seconds=self.seconds_of(wav))
+
+    def seconds_of(self, wav: bytes) -> float:
+        """How long a file of `as_wav` is."""
+        return (len(wav) - _WAV_HEADER) / _SAMPLE_BYTES / self.sample_rate
+
     def waveforms_of(self, instances: Sequence[Mapping[str, Any]]) -> list[NDArray[np.float32]]:
         """Takes the real samples of each JSON instance of the `waveforms` signature.
 
@@ -147,13 +167,15 @@ class ServedModel:
         Args:
             signature: One of `signatures`.
             values: An utterance each: for "serving_default" a WAV file of `as_wav`, for
-                "waveforms" float32 [T] in [-1, 1].
+                "waveforms" float32 [T] in [-1, 1], for "stream_step" a `Window`.
 
         Raises:
             InputError: The graph refuses one of them.
         """
         if not values:
             return []
+        if signature == STREAM and self.stream is not None:
+            return self.stream.answers(values)
         if signature == AUDIO:
             return split_batch(self._call(AUDIO, audio=np.array(values, object)))
         num_samples = np.array([len(value) for value in values], np.int32)
@@ -189,11 +211,19 @@ class ServedModel:
                     f"{', '.join(sorted(signature.structured_outputs))}"
                 )
 
+    def _stream_steps(self) -> StreamSteps | None:
+        if STREAM not in self._loaded.signatures or START not in self._loaded.signatures:
+            return None
+        return StreamSteps(self._loaded.signatures, self.facts.get("window"))
+
     def _warm_up(self) -> None:
         second = np.zeros(self.sample_rate, np.int16)
         self._texts_of_wavs([wav_bytes(second, self.sample_rate)])
         if WAVEFORMS in self.signatures:
             self.answers(WAVEFORMS, [second.astype(np.float32)])
+        if self.stream is not None:
+            silence = np.zeros(self.stream.samples, np.float32)
+            self.answers(STREAM, [Window(samples=silence, state=self.stream.start())])
 
 
 def _signature_defs(folder: Path) -> dict[str, Any]:
@@ -203,7 +233,7 @@ def _signature_defs(folder: Path) -> dict[str, Any]:
     return dict(saved_model.meta_graphs[0].signature_def)
 
 
-def _sample_rate(export: Path) -> int:
+def _facts(export: Path) -> dict[str, Any]:
     try:
         facts = json.loads(export.read_text(encoding="utf-8"))
     except ValueError as error:
@@ -211,4 +241,4 @@ def _sample_rate(export: Path) -> int:
     sample_rate = facts.get("sample_rate") if isinstance(facts, dict) else None
     if type(sample_rate) is not int or sample_rate < 1:
         raise ValueError(f"{export}: sample_rate must be a positive integer; got {sample_rate!r}")
-    return sample_rate
+    return dict(facts)

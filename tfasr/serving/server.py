@@ -2,21 +2,26 @@
 
 import asyncio
 import errno
+import resource
 import signal
 import socket
 import threading
 from collections.abc import Iterator
 from contextlib import AsyncExitStack, contextmanager
-from typing import Any
+from typing import Any, Literal
 
 import uvicorn
 
 from tfasr.configs.serving import ServeConfig
 from tfasr.serving.app import make_app
 from tfasr.serving.grpc_server import grpc_server
+from tfasr.serving.heads import protocol_for
 from tfasr.serving.runtime import ServedModel
 from tfasr.serving.service import Service
 from tfasr.serving.versions import Versions
+
+# Half a minute of 16-bit PCM at 16 kHz: no microphone sends as much at a time.
+_FRAME_BYTES = 2**20
 
 
 def serve(config: ServeConfig) -> None:
@@ -29,22 +34,41 @@ def serve(config: ServeConfig) -> None:
     """
     with _bound_socket(config.host, config.port) as listener:
         service = Service(Versions(config.model, max_seconds=config.max_seconds), config)
-        server = uvicorn.Server(
-            uvicorn.Config(
-                make_app(service),
-                # The service answers gRPC too, so it is no part of the web application here.
-                lifespan="off",
-                ws="none",
-                log_level="warning",
-                access_log=False,
-                server_header=False,
-                timeout_graceful_shutdown=config.stop_seconds,
-            )
-        )
+        # The service answers gRPC too, so it is no part of the web application here.
+        server = web_server(service, lifespan="off")
+        _allow_connections()
         with _listening_errors(config.host, config.port):
             listener.listen(1024)
         with _ended_by_signals(server):
             asyncio.run(_run(server, service, listener))
+
+
+def web_server(service: Service, *, lifespan: Literal["on", "off"]) -> uvicorn.Server:
+    """Makes the server of what speaks HTTP.
+
+    Args:
+        service: What answers.
+        lifespan: "on" enters the service when the server starts, "off" finds it entered.
+    """
+    return uvicorn.Server(
+        uvicorn.Config(
+            make_app(service),
+            lifespan=lifespan,
+            http=protocol_for(service.config.read_seconds),
+            ws="websockets-sansio",
+            ws_max_size=_FRAME_BYTES,
+            log_level="warning",
+            access_log=False,
+            server_header=False,
+            timeout_graceful_shutdown=service.config.stop_seconds,
+        )
+    )
+
+
+def _allow_connections() -> None:
+    """Takes as many open files as the system allows: each idle connection is one."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
 async def _run(server: uvicorn.Server, service: Service, listener: socket.socket) -> None:

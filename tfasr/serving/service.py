@@ -11,19 +11,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tfasr.configs.serving import ServeConfig
-from tfasr.serving.answers import Heard
+from tfasr.serving.answers import Answer, Heard
 from tfasr.serving.batching import Batcher
 from tfasr.serving.errors import Late
 from tfasr.serving.metrics import Metrics
 from tfasr.serving.room import Room
 from tfasr.serving.runtime import AUDIO, WAVEFORMS, ServedModel
+from tfasr.serving.stream_steps import STREAM, Window
 from tfasr.serving.token import read_token
 from tfasr.serving.versions import Versions
 
 # Bodies that may stand in memory side by side, as a multiple of the largest.
 _BODIES = 8
-_WAV_HEADER = 44
-_WAV_BYTES = 2
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -59,6 +58,8 @@ class Service:
             "tfasr_model_version", "The version that answers.", lambda: versions.current.version
         )
         self.bodies = Room(_BODIES * config.max_request_bytes, "bytes of requests", lambda: 1.0)
+        self.streams = Room(config.max_streams, "streams", lambda: 10.0)
+        self.metrics.watch("tfasr_streams", "Live streams.", lambda: self.streams.used)
         self._stack = AsyncExitStack()
 
     async def __aenter__(self) -> None:
@@ -100,7 +101,7 @@ class Service:
 
         async def decode(name: str, data: bytes) -> tuple[bytes, float]:
             wav = await self.in_thread(model.as_wav, data, name)
-            return wav, (len(wav) - _WAV_HEADER) / _WAV_BYTES / model.sample_rate
+            return wav, model.seconds_of(wav)
 
         async def heard() -> list[Heard]:
             wavs = await _all(decode(name, data) for name, data in files)
@@ -124,6 +125,16 @@ class Service:
             )
 
         return await self._in_time(heard, len(waveforms), within)
+
+    async def step(self, model: ServedModel, window: Window) -> Answer:
+        """Has the next window of a live stream heard; raises as `transcribe` does."""
+        seconds = len(window.samples) / model.sample_rate
+
+        async def heard() -> list[Heard]:
+            return [await self._heard(model, STREAM, window, seconds)]
+
+        [done] = await self._in_time(heard, 1, math.inf)
+        return done.answer
 
     async def _heard(self, model: ServedModel, signature: str, value: Any, seconds: float) -> Heard:
         answer = await self.batcher.answer(model, signature, value, seconds)

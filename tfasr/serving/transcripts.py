@@ -70,30 +70,41 @@ def _fits(segment: Spoken, word: Spoken) -> bool:
 
 def transcript_of(heard: Heard) -> Transcript:
     """Reads "text", "words", "starts" and "ends" of an answer, times in seconds."""
-    starts = heard.answer.get("starts", ())
-    ends = heard.answer.get("ends", ())
-    texts = [word.decode("utf-8", errors="replace") for word in heard.answer.get("words", ())]
-    words: tuple[Spoken, ...] = ()
-    if len(texts) == len(starts) == len(ends):
-        times = zip(texts, starts, ends, strict=True)
-        words = tuple(
-            Spoken(text=text, start=round(float(start), 3), end=round(float(end), 3))
-            for text, start, end in times
-        )
-    return Transcript(text=heard.text, seconds=heard.seconds, words=words)
+    words = [word.decode("utf-8", errors="replace") for word in heard.answer.get("words", ())]
+    times = [heard.answer.get(name, ()) for name in ("starts", "ends")]
+    return Transcript(text=heard.text, seconds=heard.seconds, words=_timed(words, *times))
 
 
-def transcript_from_json(value: dict[str, Any]) -> Transcript:
-    """Reads what "verbose_json" wrote.
+def transcript_of_prediction(prediction: Any, seconds: float) -> Transcript:
+    """Reads what a server predicts for one utterance: its text, or an object of all outputs.
+
+    Args:
+        prediction: JSON, in which words and times may be padded.
+        seconds: How long the utterance is.
 
     Raises:
-        KeyError, TypeError, ValueError: It is something else.
+        KeyError, TypeError: It is something else.
     """
-    words = tuple(
-        Spoken(text=str(word["word"]), start=float(word["start"]), end=float(word["end"]))
-        for word in value.get("words", ())
+    outputs = {"text": prediction} if isinstance(prediction, str) else prediction
+    text = outputs["text"]
+    if not isinstance(text, str):
+        raise TypeError
+    words = [word for word in outputs.get("words", ()) if word]
+    # Padding is negative.
+    times = [[t for t in outputs.get(name, ()) if t >= 0] for name in ("starts", "ends")]
+    return Transcript(text=text, seconds=seconds, words=_timed(words, *times))
+
+
+def _timed(
+    words: Sequence[str], starts: Sequence[float], ends: Sequence[float]
+) -> tuple[Spoken, ...]:
+    """Gives words their times, or no words where the model has no time for each."""
+    if not len(words) == len(starts) == len(ends):
+        return ()
+    return tuple(
+        Spoken(text=word, start=round(float(start), 3), end=round(float(end), 3))
+        for word, start, end in zip(words, starts, ends, strict=True)
     )
-    return Transcript(text=str(value["text"]), seconds=float(value["duration"]), words=words)
 
 
 def write_transcript(transcript: Transcript, form: TranscriptFormat) -> str:
