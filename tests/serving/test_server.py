@@ -108,7 +108,9 @@ def test_a_bad_request_is_told_why_on_one_line(client, body, message):
 @pytest.mark.parametrize(
     ("method", "path", "status"),
     [
-        ("GET", "/", 404),
+        ("GET", "/page", 404),
+        ("GET", "/page/../server.py", 404),
+        ("GET", "/page/%2e%2e/server.py", 404),
         ("GET", "/v1/models/other", 404),
         ("POST", "/v1/models/other:predict", 404),
         ("GET", f"{MODEL}/versions/1", 404),

@@ -6,14 +6,14 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from tfasr.serving import openai, rest, stream
+from tfasr.serving import openai, page_routes, rest, stream
 from tfasr.serving.guard import Guarded
 from tfasr.serving.http import exception_handlers
 from tfasr.serving.metrics import Measured
 from tfasr.serving.service import Service
 
 # What tells nothing of anybody's speech, and is asked for by what can't know a token.
-_OPEN = frozenset({"/healthz"})
+_OPEN = frozenset({"/healthz"}) | page_routes.OPEN_PATHS
 
 
 def make_app(service: Service) -> Starlette:
@@ -36,6 +36,7 @@ def make_app(service: Service) -> Starlette:
             *rest.routes(service),
             *openai.routes(service),
             *stream.routes(service),
+            *page_routes.routes(service),
             *service.metrics.routes(),
         ],
         middleware=[
