@@ -65,14 +65,14 @@ STAGES = {
         "tfasr export --run work/run --out saved_models/NAME",
     ),
     "serve": Stage(
-        "an exported model over HTTP, as TensorFlow Serving answers",
+        "an exported model over REST, gRPC and WebSocket, with a web page",
         "tfasr.configs.serving:ServeConfig",
         "tfasr serve --model saved_models/NAME",
     ),
     "transcribe": Stage(
-        "audio files to text",
+        "audio files to text, JSON or subtitles",
         "tfasr.configs.serving:TranscribeConfig",
-        "tfasr transcribe --model saved_models/NAME speech.wav more.flac",
+        "tfasr transcribe --model saved_models/NAME --format srt --out work/srt speech.wav more",
         positional="files",
     ),
     "describe": Stage(

@@ -1,4 +1,4 @@
-"""`tfasr serve`: an exported model behind TensorFlow Serving's REST interface."""
+"""`tfasr serve`: an exported model over REST, gRPC and WebSocket, with a web page."""
 
 from tfasr.configs.serving import ServeConfig
 from tfasr.serving.server import serve

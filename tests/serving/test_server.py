@@ -16,11 +16,11 @@ from hypothesis import strategies as st
 from starlette.testclient import TestClient
 
 from tfasr.audio.decoding import wav_bytes
-from tfasr.configs.serving import ServeConfig
+from tfasr.configs.serving import GatheringConfig, ServeConfig
 from tfasr.serving.app import make_app
-from tfasr.serving.client import transcribe_url
+from tfasr.serving.client import ServerError, transcribe_url
 from tfasr.serving.runtime import ServedModel
-from tfasr.serving.server import serve
+from tfasr.serving.server import serve, web_server
 
 ROOT = Path(__file__).parents[2]
 MODEL = "/v1/models/counting"
@@ -184,6 +184,58 @@ def test_health_is_told_while_the_model_works(model_folder, service_of, waiting_
         assert not prediction.done()
         model.allowed.set()
         assert prediction.result(timeout=20).json() == {"predictions": ["3 6"]}
+
+
+def while_the_model_works(app, model, ask):
+    """Asks while an utterance is under way, which is answered afterwards."""
+    with TestClient(app) as client, ThreadPoolExecutor(1) as caller:
+        first = caller.submit(client.post, PREDICT, json={"instances": [WAV]})
+        assert model.asked.wait(timeout=20)
+        try:
+            return ask(client)
+        finally:
+            model.allowed.set()
+            assert first.result(timeout=20).json() == {"predictions": ["3 6"]}
+
+
+def test_a_full_server_says_when_to_come_again(model_folder, service_of, waiting_model):
+    service = service_of(model_folder, max_instances=1, gathering=GatheringConfig(queue=1))
+    service.versions.current = model = waiting_model(model_folder)
+    response = while_the_model_works(
+        make_app(service), model, lambda client: client.post(PREDICT, json={"instances": [WAV]})
+    )
+    assert response.status_code == 503
+    assert response.headers["retry-after"] == "1"
+    assert response.json()["error"].startswith("the server is full: it holds 1 of 1 utterances")
+
+
+def test_an_answer_that_is_late_is_told_as_such(model_folder, service_of, waiting_model):
+    service = service_of(model_folder, gathering=GatheringConfig(deadline_seconds=0.2))
+    service.versions.current = model = waiting_model(model_folder)
+    with TestClient(make_app(service)) as client:
+        response = client.post(PREDICT, json={"instances": [WAV]})
+        model.allowed.set()
+    assert response.status_code == 504
+    assert response.json() == {"error": "no answer within 0.2 s; the server is busy"}
+
+
+def test_a_stop_lets_requests_under_way_end(model_folder, service_of, waiting_model):
+    service = service_of(model_folder)
+    service.versions.current = model = waiting_model(model_folder)
+    server = web_server(service, lifespan="on")
+    listener = socket.create_server(("127.0.0.1", 0))
+    url = f"http://127.0.0.1:{listener.getsockname()[1]}/v1/models/counting"
+    with ThreadPoolExecutor(2) as pool:
+        running = pool.submit(server.run, sockets=[listener])
+        asked = pool.submit(transcribe_url, url, [wav(1, 2, 3)])
+        assert model.asked.wait(timeout=20)
+        server.should_exit = True
+        assert not running.done()
+        model.allowed.set()
+        assert asked.result(timeout=20) == ["3 6"]
+        running.result(timeout=20)
+    with pytest.raises(ServerError, match="no answer"):
+        transcribe_url(url, [wav(1)])
 
 
 class BrokenModel(ServedModel):

@@ -4,6 +4,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from starlette.testclient import TestClient
 from starlette.websockets import WebSocketDisconnect
 
@@ -86,6 +88,24 @@ def test_a_stream_that_breaks_a_rule_is_closed_with_the_reason(client, frames, c
             socket.receive_json()
     assert closed.value.code == code
     assert reason in closed.value.reason
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    frames=st.lists(
+        st.binary(max_size=90) | st.text(max_size=5) | st.sampled_from([END, "{}", "null"]),
+        max_size=5,
+    )
+)
+def test_no_frames_make_the_server_fail(client, frames):
+    with client.websocket_connect(PATH) as socket:
+        answers = [socket.receive_json()]
+        for frame in frames:
+            (socket.send_text if isinstance(frame, str) else socket.send_bytes)(frame)
+        socket.send_text(END)
+        with pytest.raises(WebSocketDisconnect) as closed:
+            answers += iter(socket.receive_json, None)
+    assert closed.value.code in (1000, 1008, 1009)
 
 
 def test_a_stream_that_is_cut_gives_its_place_back(client):

@@ -19,8 +19,7 @@ from tfasr.serving.stream_steps import START, STREAM, StreamSteps, Window
 
 AUDIO = "serving_default"
 WAVEFORMS = "waveforms"
-# The inputs of the signatures that are served, as the export stage writes them; each has the
-# output `text`, and maybe more.
+# The inputs of the signatures that the export stage writes; each gives `text`, among others.
 SIGNATURES = {AUDIO: ("audio",), WAVEFORMS: ("waveforms", "num_samples")}
 
 _WAV_HEADER = 44
