@@ -4,6 +4,7 @@ import shutil
 
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from tfasr.audio.decoding import wav_bytes
 from tfasr.configs.serving import GatheringConfig
@@ -80,6 +81,25 @@ def test_a_broken_version_is_refused_once_until_its_files_change(folder, caplog)
     add(folder, 3)
     assert refresh(versions) == 3
     assert [state.version for state in versions.states()] == [3]
+
+
+class Numbers(tf.Module):
+    """Gives numbers where text is wanted."""
+
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="audio")])
+    def serving_default(self, audio):
+        return {"text": tf.strings.length(audio)}
+
+
+def test_a_version_that_fails_in_a_way_of_its_own_is_refused_too(folder):
+    versions = Versions(folder, max_seconds=2.0)
+    model = Numbers()
+    signatures = {"serving_default": model.serving_default}
+    tf.saved_model.save(model, str(folder / "3"), signatures=signatures)
+    (folder / "3/export.json").write_text('{"sample_rate": 8000}')
+    assert refresh(versions) == 2
+    [_, refused] = versions.states()
+    assert refused.reason.startswith(f"{folder}/3: AttributeError; ")
 
 
 def test_no_request_is_dropped_while_the_version_changes(folder, service_of):

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from tfasr.serving.inputs import one_line
 from tfasr.serving.runtime import ServedModel, complete_versions
 
 _LOG = logging.getLogger(__name__)
@@ -74,7 +75,10 @@ class Versions:
         async def watch() -> None:
             while True:
                 await asyncio.sleep(poll_seconds)
-                await self.refresh()
+                try:
+                    await self.refresh()
+                except OSError as error:  # Folders may go while they are looked at.
+                    _LOG.warning("%s: %s; looking again", self.folder, error.strerror)
 
         task = asyncio.create_task(watch())
         try:
@@ -95,9 +99,12 @@ class Versions:
             loaded = await asyncio.to_thread(
                 ServedModel, self.folder, version=version, max_seconds=self.max_seconds
             )
-        except ValueError as error:
-            self._refused[version] = _Refusal(mark=mark, reason=str(error))
-            _LOG.warning("%s; version %d goes on being served", error, self.current.version)
+        except Exception as error:  # Whatever is wrong with it, the one that answers stays.
+            reason = one_line(str(error))
+            if not isinstance(error, ValueError):
+                reason = f"{self.folder / str(version)}: {type(error).__name__}; {reason}"
+            self._refused[version] = _Refusal(mark=mark, reason=reason)
+            _LOG.warning("%s; version %d goes on being served", reason, self.current.version)
             return
         finally:
             self._loading = None
