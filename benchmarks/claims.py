@@ -15,7 +15,8 @@ printed, by the paper's claim:
 - (h): Kendall's tau between runs, blocks that are ambient in all of them, and the mean distance
   between a block's best and worst run, of all blocks and of those that are ambient on average.
 
-`python -m benchmarks.claims RUN RUN ... [--margin 0.02] [--json]`
+`--figure` draws the error rate by block, a panel for each kind of model.
+`python -m benchmarks.claims RUN RUN ... [--margin 0.02] [--figure FILE.png] [--json]`
 """
 
 import argparse
@@ -29,8 +30,10 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
 
+from tfasr.artifacts.files import atomic_path
 from tfasr.configs.study import StudyConfig
 from tfasr.study.comparison import Family, Studied, families, spearman, study_folder
+from tfasr.study.figures_comparison import draw_families
 from tfasr.study.ranking import Ranking
 
 Figures = dict[str, float | None]
@@ -43,9 +46,11 @@ def main() -> None:
     )
     parser.add_argument("runs", type=Path, nargs="+", help="runs that were studied, or studies")
     parser.add_argument("--margin", type=float, default=StudyConfig.margin)
+    parser.add_argument("--figure", type=Path, help="PNG file to draw into")
     parser.add_argument("--json", action="store_true", help="end with one line of JSON")
     arguments = parser.parse_args()
     studied = {folder: Studied.read(folder) for folder in arguments.runs}
+    groups = families(list(studied.values()))
     found = {
         family.name: {
             **sizes(family, arguments.margin),
@@ -54,13 +59,16 @@ def main() -> None:
             **runs(family, arguments.margin),
             **churn([f for f, one in studied.items() if one in family.runs]),
         }
-        for family in families(list(studied.values()))
+        for family in groups
     }
     _tell("By kind of model", found)
     for folder in studied:
         training = over_training(study_folder(folder))
         if training:
             _tell(f"Over training, {folder.name}", training)
+    if arguments.figure is not None:
+        with atomic_path(arguments.figure) as staged:
+            draw_families(groups).savefig(staged, dpi=110, format="png")
     if arguments.json:
         print(json.dumps(found))
 
