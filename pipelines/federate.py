@@ -9,10 +9,11 @@ from tfasr.data.prepared import PreparedData
 from tfasr.evaluation.transcription import Validation
 from tfasr.federated.accounting import Account, account
 from tfasr.federated.folder import check_tokens, create_run
-from tfasr.federated.plans import kept_units
+from tfasr.federated.plans import AXES, kept_units
 from tfasr.federated.process import build_process
 from tfasr.federated.rounds import LOG, FederatedTrainer, Population
 from tfasr.federated.submodels import client_layout
+from tfasr.models.building import Units
 from tfasr.models.layout import Layout, layout_without_weights, weights_hash
 from tfasr.study.ranking import Ranking
 from tfasr.training.run import Run
@@ -102,9 +103,11 @@ def _validation(config: FederateConfig, folder: Run, data: PreparedData) -> Vali
     return Validation(batches, folder.tokenizer.pieces)
 
 
-def _print_plan(config: FederateConfig, kept: list[tuple[int, int]], sizes: Account) -> None:
-    units = " ".join(str(first) for first, _ in kept)
-    print(f"federate: plan {config.plan.kind}, inner units kept by block: {units}")
+def _print_plan(config: FederateConfig, kept: Units, sizes: Account) -> None:
+    print(f"federate: plan {config.plan.kind}, units kept by block:")
+    for module in kept[0]:
+        if AXES[module] in config.plan.axes:
+            print(f"  {module}: {' '.join(str(units[module]) for units in kept)}")
     print(
         f"federate: {sizes.parameters_full:,} parameters, {sizes.parameters_client:,} at a client, "
         f"{sizes.dropped:,} dropped ({100 * sizes.dropped_share:.1f} %); "

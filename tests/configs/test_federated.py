@@ -1,3 +1,4 @@
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -18,6 +19,23 @@ def test_a_rate_leaves_some_units(rate):
         PlanConfig(base_rate=rate)
 
 
+def test_a_manual_plan_s_rates_leave_some_units():
+    with pytest.raises(ValueError, match=r"rates must be in \[0, 1\); got 1\.0 in"):
+        PlanConfig(kind="manual", rates=(0.5, 1.0))
+
+
+@pytest.mark.parametrize("plan", [{"kind": "manual"}, {"kind": "flat", "rates": (0.5,)}])
+def test_rates_of_blocks_are_for_manual_plans(plan):
+    with pytest.raises(ValueError, match=r"with kind=manual and no other; got kind="):
+        PlanConfig(**plan)
+
+
+@pytest.mark.parametrize("axes", [(), ("heads", "heads")])
+def test_axes_are_named_once(axes):
+    with pytest.raises(ValueError, match="axes must be at least one, none twice"):
+        PlanConfig(axes=axes)
+
+
 def test_no_rounds_are_refused():
     with pytest.raises(ValueError, match="rounds must be at least 1; got rounds=0"):
         FederateConfig(run=Path("run"), data=Path("data"), out=Path("out"), rounds=0)
@@ -28,4 +46,6 @@ def test_the_ranking_lies_in_the_run_unless_it_is_given():
 
 
 def test_settings_survive_yaml():
-    assert from_mapping(FederateConfig, to_mapping(CONFIG), "here") == CONFIG
+    plan = PlanConfig(kind="manual", rates=(0.1, 0.2), axes=("heads",))
+    for config in (CONFIG, replace(CONFIG, plan=plan)):
+        assert from_mapping(FederateConfig, to_mapping(config), "here") == config

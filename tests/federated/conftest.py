@@ -172,13 +172,13 @@ def population(
 @pytest.fixture(scope="session")
 def kept(
     make_config: Callable[[Path], FederateConfig], origin: Run, ranking: Ranking
-) -> list[tuple[int, int]]:
+) -> list[dict[str, int]]:
     return kept_units(make_config(Path()).plan, origin.model_config, ranking)
 
 
 @pytest.fixture(scope="session")
 def process(
-    make_config: Callable[[Path], FederateConfig], origin: Run, kept: list[tuple[int, int]]
+    make_config: Callable[[Path], FederateConfig], origin: Run, kept: list[dict[str, int]]
 ) -> tff.learning.templates.LearningProcess:
     """Takes seconds to trace, so all tests of these settings share it."""
     return build_process(origin.model_config, kept, make_config(Path()))

@@ -12,7 +12,7 @@ CONFIG = ModelConfig(
     num_mels=8,
     vocabulary=5,
 )
-KEPT = [(32, 32), (64, 64)]
+KEPT = [{"feed_forward_1": 32, "feed_forward_2": 32}, {"feed_forward_1": 64, "feed_forward_2": 64}]
 
 
 @pytest.fixture(scope="module")

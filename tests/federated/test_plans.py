@@ -3,11 +3,14 @@ from dataclasses import replace
 import pytest
 
 from tfasr.configs.federated import PlanConfig
+from tfasr.configs.model import ModelConfig
 from tfasr.configs.presets import TINY
 from tfasr.federated.accounting import account
 from tfasr.federated.plans import block_rates, kept_units
 from tfasr.federated.submodels import client_layout
 from tfasr.models.layout import layout_without_weights
+
+FULL = {"feed_forward_1": 256, "attention": 4, "convolution": 8, "feed_forward_2": 256}
 
 
 def test_ambient_gives_its_rate_to_the_smallest_penalties(ranking):
@@ -37,11 +40,47 @@ def test_a_ranking_of_another_depth_is_refused(ranking):
 
 def test_kept_units_are_rounded():
     # 256 units: 0.7 of them are 179.2.
-    assert kept_units(PlanConfig(kind="flat", rate=0.3), TINY) == [(179, 179)] * 6
+    kept = kept_units(PlanConfig(kind="flat", rate=0.3), TINY)
+    assert kept == [{**FULL, "feed_forward_1": 179, "feed_forward_2": 179}] * 6
 
 
-def test_a_module_keeps_one_unit_at_least():
-    assert kept_units(PlanConfig(kind="flat", rate=0.999), TINY) == [(1, 1)] * 6
+def test_a_manual_plan_gives_each_block_its_rate():
+    plan = PlanConfig(kind="manual", rates=(0.0, 0.25, 0.5, 0.0, 0.0, 0.75))
+    kept = kept_units(plan, TINY)
+    assert [units["feed_forward_1"] for units in kept] == [256, 192, 128, 256, 256, 64]
+
+
+def test_a_manual_plan_of_another_length_is_refused():
+    with pytest.raises(
+        ValueError, match=r"plan\.rates must name every block; got 2 for num_blocks=6"
+    ):
+        kept_units(PlanConfig(kind="manual", rates=(0.1, 0.2)), TINY)
+
+
+def test_heads_and_groups_of_channels_are_dropped_where_asked_for():
+    plan = PlanConfig(kind="flat", rate=0.5, axes=("heads", "channels"))
+    assert kept_units(plan, TINY) == [{**FULL, "attention": 2, "convolution": 4}] * 6
+
+
+def test_channels_that_are_normalised_alone_are_dropped_alone():
+    encoder = replace(TINY.encoder, conv_norm="layer")
+    plan = PlanConfig(kind="flat", rate=0.25, axes=("channels",))
+    kept = kept_units(plan, replace(TINY, encoder=encoder))
+    assert [units["convolution"] for units in kept] == [48] * 6
+
+
+def test_a_rate_that_leaves_nothing_is_refused():
+    with pytest.raises(ValueError, match=r"got rate=0\.999 for block 0's feed_forward_1"):
+        kept_units(PlanConfig(kind="flat", rate=0.999), TINY)
+    plan = PlanConfig(kind="manual", rates=(0.0, 0.9, 0.0, 0.0, 0.0, 0.0), axes=("heads",))
+    with pytest.raises(ValueError, match=r"got rate=0\.9 for block 1's attention"):
+        kept_units(plan, TINY)
+
+
+def test_an_axis_that_the_model_does_not_have_is_refused():
+    transformer = ModelConfig(family="transformer")
+    with pytest.raises(ValueError, match=r"\['ff_units'\]; got heads with family=transformer"):
+        kept_units(PlanConfig(kind="flat", axes=("ff_units", "heads")), transformer)
 
 
 def test_dropped_parameters_are_what_the_rates_say(ranking):

@@ -106,7 +106,10 @@ def test_only_what_was_sent_moves(origin, config, kept, process, population):
 
 
 def test_adam_leaves_the_moments_of_untrained_coordinates_alone(origin, config):
-    kept = [(64, 64), (64, 32)]
+    kept = [
+        {"feed_forward_1": 64, "feed_forward_2": 64},
+        {"feed_forward_1": 64, "feed_forward_2": 32},
+    ]
     submodels = SubModels(origin.model_config, kept, config.seed)
     finalizer = build_finalizer(
         submodels,
@@ -133,4 +136,4 @@ def test_batch_normalisation_is_refused(origin, config):
     model = origin.model_config
     model = replace(model, encoder=replace(model.encoder, conv_norm="batch"))
     with pytest.raises(ValueError, match="conv_norm=batch"):
-        build_process(model, [(64, 64)] * 2, config)
+        build_process(model, [{"feed_forward_1": 64, "feed_forward_2": 64}] * 2, config)

@@ -4,13 +4,14 @@ import tensorflow as tf
 
 from tfasr.configs.model import EncoderConfig, ModelConfig
 from tfasr.federated.submodels import SubModels, client_layout
+from tfasr.models.building import build_model
 
 CONFIG = ModelConfig(
     encoder=EncoderConfig(num_blocks=2, dim=16, num_heads=2, conv_kernel=3, norm_groups=4),
     num_mels=8,
     vocabulary=5,
 )
-KEPT = [(32, 64), (64, 16)]
+KEPT = [{"feed_forward_1": 32, "feed_forward_2": 64}, {"feed_forward_1": 64, "feed_forward_2": 16}]
 
 
 @pytest.fixture(scope="module")
@@ -119,3 +120,75 @@ def test_what_was_not_sent_gets_no_update(submodels, noise):
     assert masks["head/kernel"].all()
     for name, mask in masks.items():
         assert not scattered[name][~mask].any()
+
+
+HALVES = {"attention": 1, "convolution": 2}
+
+
+@pytest.fixture(scope="module")
+def half():
+    """Half of the heads and half of the groups of channels, in one block of two."""
+    return SubModels(CONFIG, [{}, HALVES], seed=3)
+
+
+def test_a_slice_of_heads_is_their_columns_rows_and_biases(half, noise):
+    full = weights(half.full, noise)
+    small = by_name(half.full, half.slice_weights(full, 0))
+    whole, (head,) = by_name(half.full, full), half.indices(0)[1, "attention"].numpy()
+    own, place = slice(8 * head, 8 * head + 8), "block_1/attention"
+    for name in ("query", "key", "value", "position"):
+        kernel = f"{place}/{name}/kernel"
+        np.testing.assert_array_equal(small[kernel], whole[kernel][:, own])
+    np.testing.assert_array_equal(small[f"{place}/key/bias"], whole[f"{place}/key/bias"][own])
+    output = f"{place}/output/kernel"
+    np.testing.assert_array_equal(small[output], whole[output][own])
+    bias = f"{place}/content_bias"
+    np.testing.assert_array_equal(small[bias], whole[bias][[head]])
+    assert small[f"{place}/output/bias"].shape == (16,)
+
+
+def test_a_slice_of_channels_is_whole_groups_of_values_and_of_their_gates(half, noise):
+    full = weights(half.full, noise)
+    small = by_name(half.full, half.slice_weights(full, 0))
+    whole, groups = by_name(half.full, full), half.indices(0)[1, "convolution"].numpy()
+    channels = np.concatenate([np.arange(4 * group, 4 * group + 4) for group in groups])
+    place = "block_1/convolution"
+    both = np.concatenate([channels, 16 + channels])
+    for role, rows in {"pointwise_in/kernel": both, "depthwise/kernel": channels}.items():
+        np.testing.assert_array_equal(small[f"{place}/{role}"], whole[f"{place}/{role}"][:, rows])
+    for role in ("depthwise_norm/gamma", "pointwise_out/kernel"):
+        kept = whole[f"{place}/{role}"][channels]
+        np.testing.assert_array_equal(small[f"{place}/{role}"], kept)
+
+
+def assign(model, values):
+    for variable, value in zip(model.variables, values, strict=True):
+        variable.assign(value)
+    return model
+
+
+def test_the_client_s_model_is_the_full_one_without_what_the_missing_units_add(half, noise):
+    full = weights(half.full, noise)
+    client = assign(build_model(CONFIG, [{}, HALVES]), half.slice_weights(full, 0))
+    indices = half.indices(0)
+    kept = {"attention/output/kernel": (indices[1, "attention"].numpy(), 8)}
+    kept["convolution/pointwise_out/kernel"] = (indices[1, "convolution"].numpy(), 4)
+    for number, entry in enumerate(half.full):
+        role = f"{entry.module}/{entry.role}"
+        if entry.block == 1 and role in kept:
+            units, width = kept[role]
+            full[number] = full[number] * np.isin(np.arange(16) // width, units)[:, None]
+    whole = assign(build_model(CONFIG), full)
+    features, frames = noise(2, 30, 8), tf.constant([30, 17])
+    np.testing.assert_allclose(client(features, frames), whole(features, frames), atol=1e-4)
+
+
+def test_an_update_of_heads_and_channels_goes_where_it_was_taken_from(half, noise):
+    full, update = weights(half.full, noise), weights(half.small, noise)
+    scattered, masks = half.scatter_update(update, 5)
+    moved = half.slice_weights([w + u for w, u in zip(full, scattered, strict=True)], 5)
+    start = half.slice_weights(full, 5)
+    for after, before, added in zip(moved, start, update, strict=True):
+        np.testing.assert_allclose(after - before, added, atol=1e-5)
+    trained = sum(int(np.sum(mask)) for mask in masks)
+    assert trained == sum(entry.size for entry in half.small)

@@ -176,7 +176,7 @@ def test_an_adaptation_says_what_came_of_it(federation, ranking, capsys):
     assert "1 clients, 48 utterances" in told
     # Of 64 units, half of those of the most ambient block are left out.
     units = ["32" if b in Ranking.read(ranking).most_ambient(1) else "64" for b in (0, 1)]
-    assert f"inner units kept by block: {' '.join(units)}\n" in told
+    assert f"feed_forward_1: {' '.join(units)}\n" in told
     assert "after 1 rounds" in told
     assert Run(folder).checkpoints.steps() == [0, 1]
     tfasr(*arguments)

@@ -154,6 +154,11 @@ def test_heads_that_do_not_divide_the_width_are_named(noise):
         RelativeAttention(3)(noise(1, 2, 8))
 
 
+def test_a_module_without_a_head_is_refused():
+    with pytest.raises(ValueError, match="must leave a head; got missing_heads=2, num_heads=2"):
+        RelativeAttention(2, missing_heads=2)
+
+
 def test_a_frame_sees_its_chunk_and_the_frames_before_it_by_hand():
     seen = chunk_mask(tf.constant(5), tf.constant(2), 1)
     assert seen.numpy().astype(int).tolist() == [

@@ -10,7 +10,7 @@ from tfasr.configs.model import (
     StreamingConfig,
     TransformerConfig,
 )
-from tfasr.models.building import build_model, full_ff_units
+from tfasr.models.building import build_model, full_units
 from tfasr.models.residual import deep_norm_factors
 
 CONFIG = ModelConfig(
@@ -46,40 +46,49 @@ CITRINET = ModelConfig(family="citrinet", citrinet=CitrinetConfig(kernels=((3, 5
 
 
 def test_nothing_is_dropped_by_default():
-    assert full_ff_units(CONFIG) == [(16, 16), (16, 16)]
+    modules = {"feed_forward_1": 16, "attention": 2, "convolution": 2, "feed_forward_2": 16}
+    assert full_units(CONFIG) == [modules, modules]
     model = build_model(CONFIG)
     assert [block.settings["ff_units"] for block in model.blocks] == [(16, 16), (16, 16)]
 
 
 def test_a_client_s_model_has_the_units_it_is_given():
-    model = build_model(CONFIG, [(3, 4), (5, 6)])
-    units = [
-        module.up.kernel.shape[1]
-        for block in model.blocks
-        for module in (block.feed_forward_1, block.feed_forward_2)
-    ]
-    assert units == [3, 4, 5, 6]
+    units = [{"feed_forward_1": 3, "feed_forward_2": 4}, {"attention": 1, "convolution": 1}]
+    one, other = build_model(CONFIG, units).blocks
+    assert one.feed_forward_1.up.kernel.shape == (8, 3)
+    assert one.feed_forward_2.up.kernel.shape == (8, 4)
+    assert one.attention.query_dense.kernel.shape == (8, 8)
+    assert other.feed_forward_1.up.kernel.shape == (8, 16)
+    assert other.attention.query_dense.kernel.shape == (8, 4)
+    assert other.attention.output_dense.kernel.shape == (4, 8)
+    assert other.attention.content_bias.shape == (1, 4)
+    assert other.convolution.pointwise_in.kernel.shape == (8, 8)
+    assert other.convolution.depthwise.kernel.shape == (4, 4)
+    assert other.convolution.depthwise_norm.groups == 1
 
 
 def test_units_that_do_not_name_every_block_are_named():
-    with pytest.raises(ValueError, match="must name every block; got 1 pairs for num_blocks=2"):
-        build_model(CONFIG, [(3, 4)])
+    with pytest.raises(ValueError, match="must name every block; got 1 for num_blocks=2"):
+        build_model(CONFIG, [{"feed_forward_1": 3}])
 
 
-def test_units_that_do_not_name_every_module_are_named():
-    with pytest.raises(ValueError, match=r"must name 1 modules of a block; got \(3, 4\)"):
-        build_model(TRANSFORMER, [(3,), (3, 4)])
+@pytest.mark.parametrize(("module", "count", "most"), [("attention", 3, 2), ("norm", 1, 0)])
+def test_units_that_a_module_does_not_have_are_named(module, count, most):
+    told = f"units of block 1's {module} must be between 1 and {most}; got {count}"
+    with pytest.raises(ValueError, match=told):
+        build_model(CONFIG, [{}, {module: count}])
 
 
 def test_a_transformer_s_blocks_have_one_number_of_units_and_a_citrinet_s_none():
-    assert full_ff_units(TRANSFORMER) == [(12,), (12,)]
-    assert full_ff_units(CITRINET) == [()] * 4
-    blocks = build_model(TRANSFORMER, [(3,), (4,)]).blocks
+    assert full_units(TRANSFORMER) == [{"feed_forward": 12}] * 2
+    assert full_units(CITRINET) == [{}] * 4
+    blocks = build_model(TRANSFORMER, [{"feed_forward": 3}, {"feed_forward": 4}]).blocks
     assert [block.feed_forward.up.kernel.shape for block in blocks] == [(8, 3), (8, 4)]
 
 
 def test_the_first_feed_forward_of_a_stacking_block_has_more_units():
-    assert full_ff_units(STREAMING) == [(16, 16), (48, 16)]
+    assert [units["feed_forward_1"] for units in full_units(STREAMING)] == [16, 48]
+    assert [units["feed_forward_2"] for units in full_units(STREAMING)] == [16, 16]
 
 
 def test_by_default_there_is_no_decoder():
@@ -110,7 +119,7 @@ def test_a_norm_of_the_past_alone_does_not_make_a_convolution_causal():
 
 
 def test_a_client_s_stacking_block_has_fewer_units():
-    blocks = build_model(STREAMING, [(3, 4), (5, 6)]).blocks
+    blocks = build_model(STREAMING, [{}, {"feed_forward_1": 5, "feed_forward_2": 6}]).blocks
     assert blocks[1].feed_forward_1.up.kernel.shape == (24, 5)
     assert blocks[1].feed_forward_1.down.kernel.shape == (5, 8)
     assert blocks[1].feed_forward_2.up.kernel.shape == (8, 6)

@@ -110,6 +110,17 @@ CASES = {
     "feed_forward": (lambda: FeedForward(12), frame_by_frame, 1),
     "attention": (lambda: RelativeAttention(2), with_mask, 1),
     "chunked_attention": (lambda: ChunkedAttention(2), with_chunks, 1),
+    "attention_of_a_client": (lambda: RelativeAttention(4, missing_heads=3), with_mask, 1),
+    "sparse_attention_of_a_client": (
+        lambda: ProbSparseAttention(4, missing_heads=1),
+        with_mask,
+        1,
+    ),
+    "convolution_of_a_client": (
+        lambda: ConvolutionModule(3, "group", 4, missing_channels=4),
+        with_mask,
+        1,
+    ),
     "sparse_attention": (lambda: ProbSparseAttention(2), with_mask, 1),
     "relu_feed_forward": (lambda: ReluFeedForward(12), frame_by_frame, 1),
     "causal_attention": (lambda: CausalAttention(2), frame_by_frame, 1),

@@ -160,3 +160,14 @@ def test_dropout_is_decided_by_the_seed(noise):
 def test_groups_that_do_not_divide_the_width_are_named(noise):
     with pytest.raises(ValueError, match="groups must divide C; got groups=3, C=8"):
         ConvolutionModule(3, "group", 3)(noise(1, 2, 8))
+
+
+def test_missing_channels_leave_whole_groups(noise):
+    told = "whole groups; got missing_channels=3, norm_groups=4, D=8"
+    with pytest.raises(ValueError, match=told):
+        ConvolutionModule(3, "group", 4, missing_channels=3)(noise(1, 2, 8))
+
+
+def test_missing_channels_leave_a_channel(noise):
+    with pytest.raises(ValueError, match="leave a channel; got missing_channels=8, D=8"):
+        ConvolutionModule(3, "layer", missing_channels=8)(noise(1, 2, 8))

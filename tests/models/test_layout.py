@@ -148,7 +148,12 @@ def test_a_stacking_block_has_a_module_more():
         "block_1/stacking/bias",
     ]
     assert not layout.of_block(0, "stacking")
-    inner = [e.shape[e.inner_axis] for e in layout.of_block(1) if e.inner_axis is not None]
+    inner = [
+        entry.shape[entry.unit_axis.axis]
+        for module in ("feed_forward_1", "feed_forward_2")
+        for entry in layout.of_block(1, module)
+        if entry.unit_axis
+    ]
     assert inner == [48] * 3 + [24] * 3
 
 
@@ -181,7 +186,7 @@ def test_blocks_of_other_families_are_laid_out_by_their_modules():
     transformer = TransformerConfig(num_blocks=2, dim=8, num_heads=2, ff_units=6)
     layout = layout_without_weights(ModelConfig(family="transformer", transformer=transformer))
     assert layout.num_blocks == 2
-    assert {e.inner_axis for e in layout.of_block(1, "feed_forward")} == {None, 0, 1}
+    assert sum(e.unit_axis is not None for e in layout.of_block(1, "feed_forward")) == 3
     citrinet = CitrinetConfig(
         channels=8, final_channels=4, kernels=((3, 5),), repeat=2, squeeze=2, norm="batch"
     )
@@ -273,14 +278,14 @@ def test_the_block_s_norm_is_not_that_of_its_modules(layout):
     assert names == ["block_0/norm/gamma", "block_0/norm/beta"]
 
 
-def test_inner_axes_lie_along_the_inner_units(layout):
-    inner = {e.name: e.shape[e.inner_axis] for e in layout if e.inner_axis is not None}
-    assert inner == {
-        f"block_{block}/{module}/{role}": 24
-        for block in (0, 1)
-        for module in ("feed_forward_1", "feed_forward_2")
-        for role in ("up/kernel", "up/bias", "down/kernel")
-    }
+def test_a_client_s_model_is_smaller_along_the_axes_of_its_units_and_no_others(layout):
+    # 24 units, 2 heads, 2 groups of channels: half of each.
+    half = {"feed_forward_1": 12, "attention": 1, "convolution": 1, "feed_forward_2": 12}
+    for entry, part in zip(layout, Layout(build_model(CONFIG, [half, half])), strict=True):
+        expected = list(entry.shape)
+        if entry.unit_axis:
+            expected[entry.unit_axis.axis] //= 2
+        assert part.shape == tuple(expected), entry.name
 
 
 def test_modules_are_counted_over_all_blocks(layout):

@@ -6,28 +6,38 @@ from typing import Literal
 
 from tfasr.configs.features import AugmentConfig, SpecAugmentConfig
 
+Axis = Literal["ff_units", "heads", "channels"]
+
 
 @dataclass(frozen=True, kw_only=True)
 class PlanConfig:
-    """What share of each block's feed-forward inner units is left out of a client's model.
+    """What share of each block is left out of a client's model.
 
     The defaults are "Amb-2 50%" of the ambient-layers paper, table 3. Its printed sizes follow
-    only if all other blocks are given a rate of their own, 10 %.
+    only if feed-forward inner units alone are dropped, and all other blocks are given a rate of
+    their own, 10 %.
 
     Args:
         kind: "ambient" and "critical" give `rate` to the blocks at that end of the ranking and
-            `base_rate` to all others; "flat" gives `rate` to all; "full" leaves nothing out.
+            `base_rate` to all others; "flat" gives `rate` to all; "manual" gives each block its
+            own of `rates`; "full" leaves nothing out.
         blocks: How many blocks are at that end.
         rate: Share left out of the chosen blocks, in [0, 1).
         base_rate: Share left out of all others, in [0, 1).
+        rates: With "manual", the share left out of each block, the lowest block first, in [0, 1).
+        axes: What is left out: "ff_units", inner units of the feed-forward modules; "heads" of
+            attention; "channels" of the convolution, in whole groups where they are normalised
+            in groups. Shares are rounded to whole units, so 10 % of 4 heads is none.
         scaling: "none" leaves what the kept units of a module add up to as it is; "inverse"
             multiplies it by the inverse of their share, as dropout does.
     """
 
-    kind: Literal["full", "flat", "ambient", "critical"] = "ambient"
+    kind: Literal["full", "flat", "ambient", "critical", "manual"] = "ambient"
     blocks: int = 2
     rate: float = 0.5
     base_rate: float = 0.1
+    rates: tuple[float, ...] = ()
+    axes: tuple[Axis, ...] = ("ff_units",)
     scaling: Literal["none", "inverse"] = "none"
 
     def __post_init__(self) -> None:
@@ -36,6 +46,15 @@ class PlanConfig:
         for name in ("rate", "base_rate"):
             if not 0 <= getattr(self, name) < 1:
                 raise ValueError(f"{name} must be in [0, 1); got {name}={getattr(self, name)}")
+        if wrong := [rate for rate in self.rates if not 0 <= rate < 1]:
+            raise ValueError(f"rates must be in [0, 1); got {wrong[0]} in rates={self.rates}")
+        if (self.kind == "manual") != bool(self.rates):
+            raise ValueError(
+                "rates must be given, one for each block, with kind=manual and no other; "
+                f"got kind={self.kind}, rates={self.rates}"
+            )
+        if not self.axes or len(set(self.axes)) < len(self.axes):
+            raise ValueError(f"axes must be at least one, none twice; got axes={self.axes}")
 
     @property
     def needs_ranking(self) -> bool:

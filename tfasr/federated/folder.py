@@ -1,7 +1,6 @@
 """The folder of a federated run: a run like any other, with its plan and its rounds."""
 
 import shutil
-from collections.abc import Sequence
 from dataclasses import fields
 from pathlib import Path
 
@@ -17,18 +16,19 @@ from tfasr.artifacts.files import (
 from tfasr.configs.federated import FederateConfig
 from tfasr.configs.loading import from_mapping, read_yaml, to_mapping, to_yaml
 from tfasr.data.prepared import PreparedData
+from tfasr.models.building import Units
 from tfasr.training.run import Run
 
 # More rounds only prolong a run; where its folders lie changes nothing in it.
 _MOVABLE = frozenset({"run", "data", "out", "ranking", "rounds", "evaluate_every"})
 
 
-def create_run(config: FederateConfig, kept: Sequence[tuple[int, int]]) -> Run:
+def create_run(config: FederateConfig, kept: Units) -> Run:
     """Makes the folder of a federated run, or checks that the one that is there is the same's.
 
     Args:
         config: The rounds.
-        kept: Units that the two feed-forward modules of each block keep.
+        kept: Units that the modules of each block keep.
 
     Returns:
         A run whose model, features and tokens are those of `config.run`.
@@ -37,7 +37,7 @@ def create_run(config: FederateConfig, kept: Sequence[tuple[int, int]]) -> Run:
         ValueError: The folder holds a run with other settings or another plan.
     """
     run, origin = Run(config.out), Run(config.run)
-    plan = {"ff_units": [list(pair) for pair in kept]}
+    plan = {"units": [dict(units) for units in kept]}
     if run.exists:
         _refuse_other_settings(run.folder, config)
         if read_json(run.folder / "plan.json") != plan:

@@ -1,13 +1,22 @@
-"""How many feed-forward units of each block a client's model keeps."""
+"""How many units of each block's modules a client's model keeps."""
 
-from tfasr.configs.federated import PlanConfig
+from tfasr.configs.federated import Axis, PlanConfig
 from tfasr.configs.model import ModelConfig
-from tfasr.models.building import full_ff_units
+from tfasr.models.building import full_units
 from tfasr.study.ranking import Ranking
+
+# What the units of a module are called in a plan.
+AXES: dict[str, Axis] = {
+    "feed_forward": "ff_units",
+    "feed_forward_1": "ff_units",
+    "feed_forward_2": "ff_units",
+    "attention": "heads",
+    "convolution": "channels",
+}
 
 
 def block_rates(plan: PlanConfig, num_blocks: int, ranking: Ranking | None = None) -> list[float]:
-    """Computes the share of inner units that each block leaves out.
+    """Computes the share of units that each block leaves out.
 
     Args:
         plan: The plan.
@@ -19,10 +28,17 @@ def block_rates(plan: PlanConfig, num_blocks: int, ranking: Ranking | None = Non
 
     Raises:
         ValueError: The plan chooses blocks and there is no ranking, or one of another number
-            of blocks.
+            of blocks; or it is manual and has another number of rates.
     """
     if plan.kind == "full":
         return [0.0] * num_blocks
+    if plan.kind == "manual":
+        if len(plan.rates) != num_blocks:
+            raise ValueError(
+                "plan.rates must name every block; "
+                f"got {len(plan.rates)} for num_blocks={num_blocks}"
+            )
+        return list(plan.rates)
     if plan.kind == "flat":
         return [plan.rate] * num_blocks
     if ranking is None:
@@ -39,8 +55,8 @@ def block_rates(plan: PlanConfig, num_blocks: int, ranking: Ranking | None = Non
 
 def kept_units(
     plan: PlanConfig, config: ModelConfig, ranking: Ranking | None = None
-) -> list[tuple[int, int]]:
-    """Computes the inner units that the two feed-forward modules of each block keep.
+) -> list[dict[str, int]]:
+    """Computes the units that the modules of each block keep.
 
     Args:
         plan: The plan.
@@ -48,17 +64,33 @@ def kept_units(
         ranking: Of its blocks, where the plan chooses some.
 
     Returns:
-        [L] pairs, as `build_model` takes them; never less than 1 unit.
+        [L] units by module, as `build_model` takes them.
 
     Raises:
-        ValueError: As `block_rates`.
+        ValueError: As `block_rates`; or the model has no such axis; or a rate leaves a module
+            without a unit.
     """
-    rates = block_rates(plan, config.encoder.num_blocks, ranking)
+    full = full_units(config)
+    axes = {module: AXES[module] for block in full for module in block}
+    if missing := [axis for axis in plan.axes if axis not in axes.values()]:
+        raise ValueError(
+            f"plan.axes must be among those of the model, {sorted(set(axes.values()))}; "
+            f"got {missing[0]} with family={config.family}"
+        )
+    rates = block_rates(plan, config.num_blocks, ranking)
     return [
-        (_kept(first, rate), _kept(second, rate))
-        for (first, second), rate in zip(full_ff_units(config), rates, strict=True)
+        {
+            module: _kept(units, rate, f"block {block}'s {module}")
+            if axes[module] in plan.axes
+            else units
+            for module, units in modules.items()
+        }
+        for block, (modules, rate) in enumerate(zip(full, rates, strict=True))
     ]
 
 
-def _kept(units: int, rate: float) -> int:
-    return max(1, round(units * (1 - rate)))
+def _kept(units: int, rate: float, where: str) -> int:
+    kept = round(units * (1 - rate))
+    if not kept:
+        raise ValueError(f"a plan must leave each module a unit; got rate={rate} for {where}")
+    return kept

@@ -12,9 +12,9 @@ from tfasr.configs.federated import FederateConfig
 from tfasr.configs.model import ModelConfig
 from tfasr.data.clients import batch_spec
 from tfasr.federated.optimizers import client_optimizer, server_optimizer
-from tfasr.federated.submodels import SubModels, Units
+from tfasr.federated.submodels import SubModels
 from tfasr.losses.ctc import ctc_loss
-from tfasr.models.building import build_model
+from tfasr.models.building import Units, build_model
 
 
 class ClientModel(tff.learning.models.VariableModel):
@@ -24,7 +24,7 @@ class ClientModel(tff.learning.models.VariableModel):
 
     Args:
         config: The full model.
-        kept: Units that the two feed-forward modules of each block keep.
+        kept: Units that the modules of each block keep.
     """
 
     def __init__(self, config: ModelConfig, kept: Units) -> None:
@@ -96,7 +96,7 @@ def build_process(
 
     Args:
         model: The full model.
-        kept: Units that the two feed-forward modules of each block keep.
+        kept: Units that the modules of each block keep.
         config: Optimizers and seed.
 
     Returns:

@@ -8,10 +8,9 @@ import tensorflow as tf
 from tfasr.configs.federated import PlanConfig
 from tfasr.configs.model import ModelConfig
 from tfasr.configs.seeds import counted_seed
-from tfasr.models.building import build_model
-from tfasr.models.layout import Entry, Layout, layout_without_weights
+from tfasr.models.building import Units, build_model, full_units
+from tfasr.models.layout import SUMMING, Entry, Layout, UnitAxis, layout_without_weights
 
-Units = Sequence[tuple[int, int]]
 Module = tuple[int | None, str]
 
 
@@ -22,11 +21,12 @@ def client_layout(config: ModelConfig, kept: Units) -> Layout:
 
 
 class SubModels:
-    """The sub-models of a run, one a round: slices of the full model's feed-forward modules.
+    """The sub-models of a run, one a round: slices of the full model's modules.
 
-    A module of u units that keeps k sends k columns of its expansion and k rows of its
-    projection back, drawn anew each round and the same for all clients of a round: TFF traces
-    one graph for all of them, so sizes are fixed and only the indices vary.
+    A module of u units that keeps k sends the k slices of its variables that are theirs (of a
+    feed-forward module, columns of its expansion and rows of its projection back), drawn anew
+    each round and the same for all clients of a round: TFF traces one graph for all of them, so
+    sizes are fixed and only the indices vary.
 
     With `scaling="inverse"` the projection goes out multiplied by u / k, and its update comes
     back divided by that: the sum over the kept units has the expectation of the sum over all,
@@ -38,7 +38,7 @@ class SubModels:
 
     Args:
         config: The full model.
-        kept: Units that the two feed-forward modules of each block keep.
+        kept: Units that the modules of each block keep.
         seed: The run's seed.
         scaling: Of the kept units' sum.
 
@@ -60,10 +60,11 @@ class SubModels:
         self.kept: dict[Module, int] = {}
         self.scaling = scaling
         self.seed = seed
-        for entry, part in zip(self.full, self.small, strict=True):
-            if entry.inner_axis is not None and entry.shape != part.shape:
-                self.units[_module(entry)] = entry.shape[entry.inner_axis]
-                self.kept[_module(entry)] = part.shape[entry.inner_axis]
+        for block, (units, some) in enumerate(zip(full_units(config), kept, strict=True)):
+            for module in units:
+                if some.get(module, units[module]) < units[module]:
+                    self.units[block, module] = units[module]
+                    self.kept[block, module] = some[module]
 
     def indices(self, round_number: tf.Tensor | int) -> dict[Module, tf.Tensor]:
         """Draws the kept units of a round.
@@ -98,9 +99,7 @@ class SubModels:
         """
         indices = self.indices(round_number)
         return [
-            tf.gather(weight, indices[_module(entry)], axis=entry.inner_axis) * self._scale(entry)
-            if self._is_sliced(entry)
-            else tf.identity(weight)
+            self._slice(entry, weight, indices)
             for entry, weight in zip(self.full, weights, strict=True)
         ]
 
@@ -119,31 +118,49 @@ class SubModels:
         """
         indices = self.indices(round_number)
         pairs = [
-            self._scatter(entry, part / self._scale(entry), indices[_module(entry)])
-            if self._is_sliced(entry)
-            else (part, tf.ones(entry.shape, tf.bool))
+            self._scatter(entry, part, indices)
             for entry, part in zip(self.full, update, strict=True)
         ]
         return [full for full, _ in pairs], [mask for _, mask in pairs]
 
-    def _is_sliced(self, entry: Entry) -> bool:
-        return entry.inner_axis is not None and _module(entry) in self.kept
+    def _sliced_axis(self, entry: Entry) -> UnitAxis | None:
+        return entry.unit_axis if _module(entry) in self.kept else None
 
     def _scale(self, entry: Entry) -> float:
-        if self.scaling == "none" or entry.role != "down/kernel":
+        if self.scaling == "none" or entry.role not in SUMMING:
             return 1.0
         return self.units[_module(entry)] / self.kept[_module(entry)]
 
+    def _slice(
+        self, entry: Entry, weight: tf.Tensor, indices: dict[Module, tf.Tensor]
+    ) -> tf.Tensor:
+        axis = self._sliced_axis(entry)
+        if axis is None:
+            return tf.identity(weight)
+        places = self._places(entry, axis, indices[_module(entry)])
+        return tf.gather(weight, places, axis=axis.axis) * self._scale(entry)
+
     def _scatter(
-        self, entry: Entry, part: tf.Tensor, indices: tf.Tensor
+        self, entry: Entry, part: tf.Tensor, indices: dict[Module, tf.Tensor]
     ) -> tuple[tf.Tensor, tf.Tensor]:
-        units = self.units[_module(entry)]
-        place = tf.scatter_nd(indices[:, None], tf.range(1, tf.size(indices) + 1), [units])
-        trained = place > 0
-        whole = tf.gather(part, tf.maximum(place - 1, 0), axis=entry.inner_axis)
-        shape = [units if axis == entry.inner_axis else 1 for axis in range(len(entry.shape))]
-        mask = tf.broadcast_to(tf.reshape(trained, shape), entry.shape)
+        axis = self._sliced_axis(entry)
+        if axis is None:
+            return part, tf.ones(entry.shape, tf.bool)
+        length = entry.shape[axis.axis]
+        places = self._places(entry, axis, indices[_module(entry)])
+        # Where in the part each place of the whole is, counted from 1.
+        origin = tf.scatter_nd(places[:, None], tf.range(1, tf.size(places) + 1), [length])
+        whole = tf.gather(part / self._scale(entry), tf.maximum(origin - 1, 0), axis=axis.axis)
+        shape = [length if number == axis.axis else 1 for number in range(len(entry.shape))]
+        mask = tf.broadcast_to(tf.reshape(origin > 0, shape), entry.shape)
         return tf.where(mask, whole, tf.zeros([], part.dtype)), mask
+
+    def _places(self, entry: Entry, axis: UnitAxis, indices: tf.Tensor) -> tf.Tensor:
+        """Where the units [k] of an entry's module lie along its axis, in their order."""
+        units = self.units[_module(entry)]
+        width = entry.shape[axis.axis] // (axis.copies * units)
+        rows = units * tf.range(axis.copies)[:, None] + indices  # [copies, k]
+        return tf.reshape(width * rows[..., None] + tf.range(width), [-1])
 
 
 def _module(entry: Entry) -> Module:

@@ -94,6 +94,8 @@ class RelativeAttention(keras.layers.Layer):
     Args:
         num_heads: Heads H; divides D.
         dropout: Rate on the attention weights and on the output, in [0, 1).
+        missing_heads: Of the H heads, so many that a federated client's model does without;
+            those that it has are D/H wide as ever.
 
     Call:
         x: [B, T, D] float.
@@ -102,15 +104,24 @@ class RelativeAttention(keras.layers.Layer):
         returns: [B, T, D]; padded frames attend, but nobody attends to them.
 
     Raises:
-        ValueError: `num_heads` does not divide D.
+        ValueError: `num_heads` does not divide D, or no head is left.
 
     Source: Gulati et al. (2020), section 2.1; Dai et al. (2019), section 3.3.
     """
 
-    def __init__(self, num_heads: int, dropout: float = 0.0, **kwargs: Any) -> None:
+    def __init__(
+        self, num_heads: int, dropout: float = 0.0, missing_heads: int = 0, **kwargs: Any
+    ) -> None:
         super().__init__(**kwargs)
+        if not 0 <= missing_heads < num_heads:
+            raise ValueError(
+                "missing_heads must leave a head; "
+                f"got missing_heads={missing_heads}, num_heads={num_heads}"
+            )
         self.num_heads = num_heads
         self.dropout = dropout
+        self.missing_heads = missing_heads
+        self.heads = num_heads - missing_heads
         self.supports_masking = True
         self.norm = keras.layers.LayerNormalization(epsilon=1e-5, name="norm")
 
@@ -119,15 +130,19 @@ class RelativeAttention(keras.layers.Layer):
         if dim % self.num_heads:
             raise ValueError(f"num_heads must divide D; got num_heads={self.num_heads}, D={dim}")
         build_in_scope(self.norm, input_shape)
+        heads = (self.heads, dim // self.num_heads)
+        inner = heads[0] * heads[1]
+        inside = (*input_shape[:-1], inner)
         for name in ("query", "key", "value", "output"):
-            gain = OUTPUT_GAIN if name == "output" else 1.0
+            units, gain, shape = inner, 1.0, input_shape
+            if name == "output":
+                units, gain, shape = dim, OUTPUT_GAIN, inside
             kernel = keras.initializers.VarianceScaling(gain**2, "fan_avg", "uniform")
-            dense = keras.layers.Dense(dim, name=name, kernel_initializer=kernel)
-            build_in_scope(dense, input_shape)
+            dense = keras.layers.Dense(units, name=name, kernel_initializer=kernel)
+            build_in_scope(dense, shape)
             setattr(self, f"{name}_dense", dense)
-        self.position_dense = keras.layers.Dense(dim, use_bias=False, name="position")
+        self.position_dense = keras.layers.Dense(inner, use_bias=False, name="position")
         build_in_scope(self.position_dense, (None, dim))
-        heads = (self.num_heads, dim // self.num_heads)
         self.content_bias = self.add_weight(name="content_bias", shape=heads, initializer="zeros")
         self.position_bias = self.add_weight(name="position_bias", shape=heads, initializer="zeros")
         super().build(input_shape)
@@ -186,12 +201,17 @@ class RelativeAttention(keras.layers.Layer):
         )
 
     def _heads(self, x: tf.Tensor) -> tf.Tensor:
-        size = x.shape[-1] // self.num_heads
-        split = tf.reshape(x, [tf.shape(x)[0], tf.shape(x)[1], self.num_heads, size])
+        size = x.shape[-1] // self.heads
+        split = tf.reshape(x, [tf.shape(x)[0], tf.shape(x)[1], self.heads, size])
         return tf.transpose(split, [0, 2, 1, 3])  # [B, H, T, D/H]
 
     def get_config(self) -> dict[str, Any]:
-        return {**super().get_config(), "num_heads": self.num_heads, "dropout": self.dropout}
+        return {
+            **super().get_config(),
+            "num_heads": self.num_heads,
+            "dropout": self.dropout,
+            "missing_heads": self.missing_heads,
+        }
 
 
 @keras.saving.register_keras_serializable(package="tfasr")
@@ -203,6 +223,7 @@ class ChunkedAttention(RelativeAttention):
     Args:
         num_heads: Heads H; divides D.
         dropout: Rate on the attention weights and on the output, in [0, 1).
+        missing_heads: As of `RelativeAttention`.
 
     Call:
         x: [B, T, D] float.

@@ -32,7 +32,9 @@ _ATTENTIONS: dict[AttentionKind, type[RelativeAttention]] = {
 }
 
 
-def make_attention(kind: AttentionKind, num_heads: int, dropout: float) -> RelativeAttention:
+def make_attention(
+    kind: AttentionKind, num_heads: int, dropout: float, missing_heads: int = 0
+) -> RelativeAttention:
     """Makes the attention module of a block.
 
     Raises:
@@ -40,7 +42,7 @@ def make_attention(kind: AttentionKind, num_heads: int, dropout: float) -> Relat
     """
     if kind not in _ATTENTIONS:
         raise ValueError(f"attention must be dense or probsparse; got attention={kind!r}")
-    return _ATTENTIONS[kind](num_heads, dropout, name="attention")
+    return _ATTENTIONS[kind](num_heads, dropout, missing_heads=missing_heads, name="attention")
 
 
 @keras.saving.register_keras_serializable(package="tfasr")
@@ -67,6 +69,8 @@ class ConformerBlock(keras.layers.Layer):
         conv_padding: "causal" is for streams: the convolution sees no later frame, and dense
             attention may be kept from it.
         stack_factor: Frames s that become one; 1 for none.
+        missing_heads: Attention heads that a federated client's block does without.
+        missing_channels: Channels of the convolution that it does without.
 
     Call:
         x: [B, T, D] float.
@@ -101,6 +105,8 @@ class ConformerBlock(keras.layers.Layer):
         order: Order = "attention_first",
         conv_padding: Padding = "same",
         stack_factor: int = 1,
+        missing_heads: int = 0,
+        missing_channels: int = 0,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -119,6 +125,8 @@ class ConformerBlock(keras.layers.Layer):
             "order": order,
             "conv_padding": conv_padding,
             "stack_factor": stack_factor,
+            "missing_heads": missing_heads,
+            "missing_channels": missing_channels,
         }
         self._check()
         self.form = form_of(residual)
@@ -127,9 +135,9 @@ class ConformerBlock(keras.layers.Layer):
         self.supports_masking = True
         self.feed_forward_1 = self._first_feed_forward()
         if attention == "dense" and conv_padding == "causal":
-            self.attention = ChunkedAttention(num_heads, dropout, name="attention")
+            self.attention = ChunkedAttention(num_heads, dropout, missing_heads, name="attention")
         else:
-            self.attention = make_attention(attention, num_heads, dropout)
+            self.attention = make_attention(attention, num_heads, dropout, missing_heads)
         self.convolution = ConvolutionModule(
             conv_kernel,
             conv_norm,
@@ -137,6 +145,7 @@ class ConformerBlock(keras.layers.Layer):
             dropout,
             conv_bias,
             conv_padding,
+            missing_channels,
             name="convolution",
         )
         self.feed_forward_2 = FeedForward(ff_units[1], dropout, name="feed_forward_2")

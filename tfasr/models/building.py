@@ -1,6 +1,6 @@
 """From a configuration to its model."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, Literal
 
@@ -17,62 +17,84 @@ from tfasr.models.subsampling import ConvSubsampling
 from tfasr.models.transducer import JointNetwork, PredictionNetwork
 from tfasr.models.transformer_block import TransformerBlock
 
+# Of each block, by module.
+Units = Sequence[Mapping[str, int]]
 
-def full_ff_units(config: ModelConfig) -> list[tuple[int, ...]]:
-    """Inner units of the feed-forward modules of each block, nothing dropped.
 
-    A Conformer's block has two, a Transformer's one, a Citrinet's none. The first of a block
-    that stacks frames has so many times more.
+def full_units(config: ModelConfig) -> list[dict[str, int]]:
+    """Units of the modules of each block that a client's model may do without some of.
+
+    Of a Conformer: inner units of its feed-forward modules (the first of a block that stacks
+    frames has so many times more), heads of its attention, and channels of its convolution, or
+    the groups that these are normalised in. Of a Transformer, inner units; of a Citrinet, none.
     """
+    encoder = config.encoder
     match config.family:
         case "conformer":
-            units = config.encoder.dim * config.encoder.ff_factor
+            grouped = encoder.conv_norm in ("group", "cumulative_group")
+            inner = encoder.dim * encoder.ff_factor
             return [
-                (units * _stack_factor(config.encoder, block), units)
+                {
+                    "feed_forward_1": inner * _stack_factor(encoder, block),
+                    "attention": encoder.num_heads,
+                    "convolution": encoder.norm_groups if grouped else encoder.dim,
+                    "feed_forward_2": inner,
+                }
                 for block in range(config.num_blocks)
             ]
         case "transformer":
-            return [(config.transformer.ff_units,)] * config.num_blocks
-    return [()] * config.num_blocks
+            inner = config.transformer.ff_units
+            return [{"feed_forward": inner} for _ in range(config.num_blocks)]
+    return [{} for _ in range(config.num_blocks)]
 
 
 def build_model(
     config: ModelConfig,
-    ff_units: Sequence[tuple[int, ...]] | None = None,
+    units: Units | None = None,
     precision: Literal["float32", "mixed_bfloat16"] = "float32",
 ) -> AcousticModel:
     """Builds the model of a configuration, its weights not yet those of a run.
 
     Args:
         config: The model.
-        ff_units: Inner units of each block's feed-forward modules, where a federated client's
-            model has fewer than the configuration says; None means all of them.
+        units: Of each block's modules, where a federated client's model has fewer of them than
+            `full_units`; modules that are not named, and None, mean all of them.
         precision: Keras's policy: what is computed in. Weights are float32 with either.
 
     Returns:
         A built model.
 
     Raises:
-        ValueError: `ff_units` does not name every block, or every module of one.
+        ValueError: `units` does not name every block, names a module without units, or wants
+            more than there are or none.
     """
-    full = full_ff_units(config)
-    ff_units = full if ff_units is None else ff_units
-    if len(ff_units) != len(full):
-        raise ValueError(
-            f"ff_units must name every block; got {len(ff_units)} pairs for num_blocks={len(full)}"
-        )
-    modules = len(full[0])
-    if wrong := [units for units in ff_units if len(units) != modules]:
-        raise ValueError(f"ff_units must name {modules} modules of a block; got {wrong[0]}")
     make = {"conformer": _conformer, "transformer": _transformer, "citrinet": _citrinet}
     with _policy(precision):
-        model = make[config.family](config, ff_units)
+        model = make[config.family](config, _checked(units, full_units(config)))
         model.build(tf.TensorShape((None, None, config.num_mels)))
     return model
 
 
-def _conformer(config: ModelConfig, ff_units: Sequence[tuple[int, ...]]) -> AcousticModel:
+def _checked(units: Units | None, full: Units) -> Units:
+    if units is None:
+        return full
+    if len(units) != len(full):
+        raise ValueError(
+            f"units must name every block; got {len(units)} for num_blocks={len(full)}"
+        )
+    for block, (some, all_of_them) in enumerate(zip(units, full, strict=True)):
+        for module, count in some.items():
+            if not 0 < count <= all_of_them.get(module, 0):
+                raise ValueError(
+                    f"units of block {block}'s {module} must be between 1 and "
+                    f"{all_of_them.get(module, 0)}; got {count}"
+                )
+    return [{**all_of_them, **some} for some, all_of_them in zip(units, full, strict=True)]
+
+
+def _conformer(config: ModelConfig, units: Units) -> AcousticModel:
     encoder = config.encoder
+    full = full_units(config)
     alpha, beta = 1.0, 1.0
     if encoder.residual.startswith("deep_norm"):
         alpha, beta = deep_norm_factors(
@@ -81,7 +103,7 @@ def _conformer(config: ModelConfig, ff_units: Sequence[tuple[int, ...]]) -> Acou
     blocks = [
         ConformerBlock(
             encoder.num_heads,
-            (units[0], units[1]),
+            (kept["feed_forward_1"], kept["feed_forward_2"]),
             encoder.conv_kernel,
             encoder.conv_norm,
             encoder.norm_groups,
@@ -94,9 +116,11 @@ def _conformer(config: ModelConfig, ff_units: Sequence[tuple[int, ...]]) -> Acou
             encoder.order,
             "causal" if encoder.streaming.chunks else "same",
             _stack_factor(encoder, index),
+            encoder.num_heads - kept["attention"],
+            encoder.dim - kept["convolution"] * (encoder.dim // full[index]["convolution"]),
             name=f"block_{index}",
         )
-        for index, units in enumerate(ff_units)
+        for index, kept in enumerate(units)
     ]
     return AcousticModel(
         ConvSubsampling(encoder.dim, encoder.subsampling, name="subsampling"),
@@ -115,13 +139,17 @@ def _stack_factor(encoder: EncoderConfig, block: int) -> int:
     return encoder.stack_factor if block == encoder.stack_at else 1
 
 
-def _transformer(config: ModelConfig, ff_units: Sequence[tuple[int, ...]]) -> AcousticModel:
+def _transformer(config: ModelConfig, units: Units) -> AcousticModel:
     encoder = config.transformer
     blocks = [
         TransformerBlock(
-            encoder.num_heads, units[0], encoder.dropout, encoder.attention, name=f"block_{index}"
+            encoder.num_heads,
+            kept["feed_forward"],
+            encoder.dropout,
+            encoder.attention,
+            name=f"block_{index}",
         )
-        for index, units in enumerate(ff_units)
+        for index, kept in enumerate(units)
     ]
     return AcousticModel(
         ConvSubsampling(encoder.dim, encoder.subsampling, name="subsampling"),
@@ -133,7 +161,7 @@ def _transformer(config: ModelConfig, ff_units: Sequence[tuple[int, ...]]) -> Ac
     )
 
 
-def _citrinet(config: ModelConfig, ff_units: Sequence[tuple[int, ...]]) -> AcousticModel:
+def _citrinet(config: ModelConfig, units: Units) -> AcousticModel:
     encoder = config.citrinet
     squeezed: dict[str, Any] = {
         "squeeze": encoder.squeeze,

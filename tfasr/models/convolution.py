@@ -103,6 +103,9 @@ class ConvolutionModule(keras.layers.Layer):
         dropout: Rate on the output, in [0, 1).
         use_bias: Whether the depthwise convolution has a bias.
         padding: Of the depthwise convolution.
+        missing_channels: Of the D channels inside, so many that a federated client's model does
+            without. A group normalisation loses whole groups: those that it has are as wide as
+            ever, and their statistics are those of the full model.
 
     Call:
         x: [B, T, D] float.
@@ -112,7 +115,8 @@ class ConvolutionModule(keras.layers.Layer):
         returns: [B, T, D].
 
     Raises:
-        ValueError: `norm` or `padding` is unknown.
+        ValueError: `norm` or `padding` is unknown, or `missing_channels` leaves no channel or
+            a part of a group.
 
     Source: Gulati et al. (2020), section 2.2 and figure 2.
     """
@@ -125,44 +129,55 @@ class ConvolutionModule(keras.layers.Layer):
         dropout: float = 0.0,
         use_bias: bool = False,
         padding: Padding = "same",
+        missing_channels: int = 0,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
         self.kernel_size = kernel_size
         self.use_bias = use_bias
         self.padding = padding
+        self.missing_channels = missing_channels
         self.norm_kind = norm
         self.norm_groups = norm_groups
         self.dropout = dropout
         self.supports_masking = True
         self.norm = keras.layers.LayerNormalization(epsilon=1e-5, name="norm")
         self.depthwise = DepthwiseConv(kernel_size, use_bias, padding, name="depthwise")
-        self.depthwise_norm = self._make_norm(norm)
+        if norm not in ("group", "batch", "layer", "cumulative_group"):
+            raise ValueError(
+                f"norm must be group, batch, layer or cumulative_group; got norm={norm!r}"
+            )
 
-    def _make_norm(self, norm: str) -> Any:
-        match norm:
-            case "group":
-                return MaskedGroupNorm(self.norm_groups, name="depthwise_norm")
+    def _make_norm(self, dim: int, channels: int) -> Any:
+        match self.norm_kind:
             case "batch":
                 return MaskedBatchNorm(name="depthwise_norm")
             case "layer":
                 return FrameNorm(name="depthwise_norm")
-            case "cumulative_group":
-                return CumulativeGroupNorm(self.norm_groups, name="depthwise_norm")
-        raise ValueError(f"norm must be group, batch, layer or cumulative_group; got norm={norm!r}")
+        kind = MaskedGroupNorm if self.norm_kind == "group" else CumulativeGroupNorm
+        if self.missing_channels * self.norm_groups % dim:
+            raise ValueError(
+                "missing_channels must leave whole groups; got "
+                f"missing_channels={self.missing_channels}, norm_groups={self.norm_groups}, D={dim}"
+            )
+        return kind(self.norm_groups * channels // dim, name="depthwise_norm")
 
     def build(self, input_shape: tf.TensorShape) -> None:
         dim = input_shape[-1]
-        self.pointwise_in = keras.layers.Dense(2 * dim, name="pointwise_in")
+        channels = dim - self.missing_channels
+        if not 0 < channels <= dim:
+            raise ValueError(
+                "missing_channels must leave a channel; "
+                f"got missing_channels={self.missing_channels}, D={dim}"
+            )
+        self.depthwise_norm = self._make_norm(dim, channels)
+        self.pointwise_in = keras.layers.Dense(2 * channels, name="pointwise_in")
         self.pointwise_out = keras.layers.Dense(dim, name="pointwise_out")
-        for layer in (
-            self.norm,
-            self.pointwise_in,
-            self.depthwise,
-            self.depthwise_norm,
-            self.pointwise_out,
-        ):
-            build_in_scope(layer, input_shape)
+        inside = (*input_shape[:-1], channels)
+        build_in_scope(self.norm, input_shape)
+        build_in_scope(self.pointwise_in, input_shape)
+        for layer in (self.depthwise, self.depthwise_norm, self.pointwise_out):
+            build_in_scope(layer, inside)
         super().build(input_shape)
 
     def call(
@@ -222,4 +237,5 @@ class ConvolutionModule(keras.layers.Layer):
             "dropout": self.dropout,
             "use_bias": self.use_bias,
             "padding": self.padding,
+            "missing_channels": self.missing_channels,
         }

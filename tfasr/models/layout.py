@@ -14,9 +14,48 @@ from tfasr.models.building import build_model
 
 _NAME = re.compile(r"(?:block_(?P<block>\d+)/)?(?P<module>\w+)/(?P<role>[\w/]+):0")
 
-# The axis along which a feed-forward module's inner units lie, by role.
-INNER_AXES = {"up/kernel": 1, "up/bias": 0, "down/kernel": 0}
-FEED_FORWARDS = ("feed_forward_1", "feed_forward_2", "feed_forward")
+
+@dataclass(frozen=True)
+class UnitAxis:
+    """Where a module's units lie in one of its variables, each as wide as all others.
+
+    Args:
+        axis: Of the variable.
+        copies: How often the units stand along it, one row of them after another.
+    """
+
+    axis: int
+    copies: int = 1
+
+
+_FEED_FORWARD = {"up/kernel": UnitAxis(1), "up/bias": UnitAxis(0), "down/kernel": UnitAxis(0)}
+_INWARDS = ("query", "key", "value", "position")
+_ATTENTION = {
+    **{f"{name}/kernel": UnitAxis(1) for name in _INWARDS},
+    **{f"{name}/bias": UnitAxis(0) for name in _INWARDS},
+    **dict.fromkeys(("content_bias", "position_bias", "output/kernel"), UnitAxis(0)),
+}
+_CONVOLUTION = {
+    # Values, then their gates.
+    "pointwise_in/kernel": UnitAxis(1, copies=2),
+    "pointwise_in/bias": UnitAxis(0, copies=2),
+    "depthwise/kernel": UnitAxis(1),
+    "depthwise/bias": UnitAxis(0),
+    "depthwise_norm/gamma": UnitAxis(0),
+    "depthwise_norm/beta": UnitAxis(0),
+    "pointwise_out/kernel": UnitAxis(0),
+}
+# By module and role. Units are a feed-forward module's inner units, attention's heads, and the
+# convolution's channels or, where those are normalised in groups, the groups.
+UNIT_AXES = {
+    "feed_forward": _FEED_FORWARD,
+    "feed_forward_1": _FEED_FORWARD,
+    "feed_forward_2": _FEED_FORWARD,
+    "attention": _ATTENTION,
+    "convolution": _CONVOLUTION,
+}
+# What sums over a module's units.
+SUMMING = ("down/kernel", "output/kernel", "pointwise_out/kernel")
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,9 +93,9 @@ class Entry:
         return prod(self.shape)
 
     @property
-    def inner_axis(self) -> int | None:
-        """The axis of a feed-forward module's inner units, or None."""
-        return INNER_AXES.get(self.role) if self.module in FEED_FORWARDS else None
+    def unit_axis(self) -> UnitAxis | None:
+        """Where the units of its module lie in it, or None."""
+        return UNIT_AXES.get(self.module, {}).get(self.role)
 
 
 class Layout:

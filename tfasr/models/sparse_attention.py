@@ -121,6 +121,7 @@ class ProbSparseAttention(RelativeAttention):
         dropout: Rate on the attention weights and on the output, in [0, 1).
         sample_factor: c1: `c1 * ceil(ln L)` keys are looked at to choose the queries.
         query_factor: c2: `c2 * ceil(ln L)` queries attend.
+        missing_heads: As of `RelativeAttention`.
 
     Call:
         x: [B, T, D] float.
@@ -142,9 +143,10 @@ class ProbSparseAttention(RelativeAttention):
         dropout: float = 0.0,
         sample_factor: int = 5,
         query_factor: int = 5,
+        missing_heads: int = 0,
         **kwargs: Any,
     ) -> None:
-        super().__init__(num_heads, dropout, **kwargs)
+        super().__init__(num_heads, dropout, missing_heads, **kwargs)
         for name, factor in {"sample_factor": sample_factor, "query_factor": query_factor}.items():
             if factor < 1:
                 raise ValueError(f"{name} must be at least 1; got {name}={factor}")
@@ -168,8 +170,7 @@ class ProbSparseAttention(RelativeAttention):
         weights = dropout(tf.cast(weights, x.dtype), self.dropout, next(seeds))
         mixed = tf.where(attends, tf.matmul(weights, value), _gather_rows(value, rows))
         mixed = _replace_rows(value, rows, mixed)
-        joined = tf.reshape(tf.transpose(mixed, [0, 2, 1, 3]), tf.shape(x))
-        return dropout(self.output_dense(joined), self.dropout, next(seeds))
+        return dropout(self._joined(mixed), self.dropout, next(seeds))
 
     def _choose(
         self, query: tf.Tensor, key: tf.Tensor, mask: tf.Tensor, seed: tf.Tensor | None
@@ -203,7 +204,7 @@ class ProbSparseAttention(RelativeAttention):
         so that distances need neither a table of 2 T - 1 nor a shift.
         """
         size, dim = query.shape[-1], query.shape[-1] * self.num_heads
-        kernel = tf.reshape(self.position_dense.kernel, [dim, self.num_heads, size])
+        kernel = tf.reshape(self.position_dense.kernel, [dim, self.heads, size])
         query = tf.einsum("bhus,dhs->bhud", query, tf.cast(kernel, query.dtype))
         a, b = tf.split(tf.cast(query, tf.float32), 2, -1)  # [B, H, U, D/2]
         sine, cosine = sinusoids(num_frames, dim)  # [T, D/2]
