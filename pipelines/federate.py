@@ -7,14 +7,12 @@ from tfasr.data.clients import ClientPipeline, write_clients
 from tfasr.data.pipelines import evaluation_batches
 from tfasr.data.prepared import PreparedData
 from tfasr.evaluation.transcription import Validation
-from tfasr.federated.accounting import Account, account
+from tfasr.federated.aggregators import epsilon
 from tfasr.federated.folder import check_tokens, create_run
-from tfasr.federated.plans import AXES, kept_units
-from tfasr.federated.process import build_process
+from tfasr.federated.phases import Phase, build_phases
+from tfasr.federated.plans import AXES, client_plan
 from tfasr.federated.rounds import LOG, FederatedTrainer, Population
-from tfasr.federated.submodels import client_layout
-from tfasr.models.building import Units
-from tfasr.models.layout import Layout, layout_without_weights, weights_hash
+from tfasr.models.layout import Layout, weights_hash
 from tfasr.study.ranking import Ranking
 from tfasr.training.run import Run
 
@@ -25,8 +23,8 @@ def run(config: FederateConfig) -> None:
     origin.check_data(data)
     check_tokens(origin, data)
     _refuse_other_models(origin)
-    kept = kept_units(config.plan, origin.model_config, _ranking(config, origin))
-    folder = create_run(config, kept)
+    plan = client_plan(config.plan, origin.model_config, _ranking(config, origin))
+    folder = create_run(config, plan)
     done = max(folder.checkpoints.steps(), default=0)
     if done >= config.rounds:
         print(f"{config.out}: already ran {done} rounds; a higher --rounds prolongs it")
@@ -34,15 +32,17 @@ def run(config: FederateConfig) -> None:
     if done:
         print(f"{config.out}: goes on from round {done}")
     population = _population(config, folder, data)
-    sizes = account(
-        layout_without_weights(folder.model_config), client_layout(folder.model_config, kept)
-    )
-    _print_plan(config, kept, sizes)
-    process = build_process(folder.model_config, kept, config)
+    if config.aggregator == "dp":
+        found = epsilon(config, len(population.clients))
+        print(
+            f"federate: differential privacy: epsilon {found:.2f} at delta {config.dp_delta:g} "
+            f"after {config.rounds} rounds of {config.clients_per_round} of "
+            f"{len(population.clients)} clients"
+        )
+    phases = build_phases(folder.model_config, plan, config)
+    _print_plan(config, phases)
     validate = _validation(config, folder, data)
-    FederatedTrainer(folder, config, process, sizes, population, validate).train(
-        ProgressLine("federate")
-    )
+    FederatedTrainer(folder, config, phases, population, validate).train(ProgressLine("federate"))
     _print_outcome(config, folder)
 
 
@@ -103,16 +103,23 @@ def _validation(config: FederateConfig, folder: Run, data: PreparedData) -> Vali
     return Validation(batches, folder.tokenizer.pieces)
 
 
-def _print_plan(config: FederateConfig, kept: Units, sizes: Account) -> None:
+def _print_plan(config: FederateConfig, phases: list[Phase]) -> None:
+    plan = phases[0].plan
     print(f"federate: plan {config.plan.kind}, units kept by block:")
-    for module in kept[0]:
+    for module in plan.units[0]:
         if AXES[module] in config.plan.axes:
-            print(f"  {module}: {' '.join(str(units[module]) for units in kept)}")
-    print(
-        f"federate: {sizes.parameters_full:,} parameters, {sizes.parameters_client:,} at a client, "
-        f"{sizes.dropped:,} dropped ({100 * sizes.dropped_share:.1f} %); "
-        f"{sizes.bytes_down:,} bytes down and {sizes.bytes_up:,} up per client and round"
-    )
+            print(f"  {module}: {' '.join(str(units[module]) for units in plan.units)}")
+    for what, blocks in {"not trained": plan.frozen, "drawn from a seed": plan.seeded}.items():
+        if blocks:
+            print(f"  blocks {what}: {' '.join(map(str, blocks))}")
+    for phase in phases:
+        sizes = phase.sizes
+        print(
+            f"federate: from round {phase.first + 1}: {sizes.parameters_full:,} parameters, "
+            f"{sizes.parameters_client:,} at a client, {sizes.parameters_trained:,} trained, "
+            f"{sizes.dropped:,} dropped ({100 * sizes.dropped_share:.1f} %); "
+            f"{sizes.bytes_down:,} bytes down and {sizes.bytes_up:,} up per client and round"
+        )
 
 
 def _print_outcome(config: FederateConfig, folder: Run) -> None:

@@ -30,6 +30,11 @@ def test_rates_of_blocks_are_for_manual_plans(plan):
         PlanConfig(**plan)
 
 
+def test_only_chosen_blocks_can_be_frozen():
+    with pytest.raises(ValueError, match=r"chosen=freeze needs blocks .* got kind=flat"):
+        PlanConfig(kind="flat", chosen="freeze")
+
+
 @pytest.mark.parametrize("axes", [(), ("heads", "heads")])
 def test_axes_are_named_once(axes):
     with pytest.raises(ValueError, match="axes must be at least one, none twice"):
@@ -39,6 +44,20 @@ def test_axes_are_named_once(axes):
 def test_no_rounds_are_refused():
     with pytest.raises(ValueError, match="rounds must be at least 1; got rounds=0"):
         FederateConfig(run=Path("run"), data=Path("data"), out=Path("out"), rounds=0)
+
+
+@pytest.mark.parametrize(
+    ("setting", "told"),
+    [
+        ({"dp_noise": 0.0}, "dp_noise must be positive"),
+        ({"dp_delta": 1.0}, r"dp_delta must be in \(0, 1\)"),
+        ({"client_proximal": -1.0}, "client_proximal must be at least 0"),
+        ({"server_momentum": 1.0}, r"server_momentum must be in \[0, 1\)"),
+    ],
+)
+def test_settings_of_optimizers_have_bounds(setting, told):
+    with pytest.raises(ValueError, match=told):
+        replace(CONFIG, **setting)
 
 
 def test_the_ranking_lies_in_the_run_unless_it_is_given():

@@ -20,7 +20,7 @@ from tfasr.configs.training import TrainConfig
 from tfasr.data.clients import ClientPipeline, write_clients
 from tfasr.data.prepared import PreparedData
 from tfasr.data.shards import Record, write_shard
-from tfasr.federated.plans import kept_units
+from tfasr.federated.plans import ClientPlan, client_plan
 from tfasr.federated.process import build_process
 from tfasr.federated.rounds import Population
 from tfasr.models.layout import Layout, weights_hash
@@ -170,15 +170,15 @@ def population(
 
 
 @pytest.fixture(scope="session")
-def kept(
+def plan(
     make_config: Callable[[Path], FederateConfig], origin: Run, ranking: Ranking
-) -> list[dict[str, int]]:
-    return kept_units(make_config(Path()).plan, origin.model_config, ranking)
+) -> ClientPlan:
+    return client_plan(make_config(Path()).plan, origin.model_config, ranking)
 
 
 @pytest.fixture(scope="session")
 def process(
-    make_config: Callable[[Path], FederateConfig], origin: Run, kept: list[dict[str, int]]
+    make_config: Callable[[Path], FederateConfig], origin: Run, plan: ClientPlan
 ) -> tff.learning.templates.LearningProcess:
     """Takes seconds to trace, so all tests of these settings share it."""
-    return build_process(origin.model_config, kept, make_config(Path()))
+    return build_process(origin.model_config, plan, make_config(Path()))

@@ -3,31 +3,32 @@ from dataclasses import replace
 import pytest
 
 from tfasr.federated.folder import check_tokens, create_run
+from tfasr.federated.plans import ClientPlan
 
-KEPT = [{"feed_forward_1": 64}, {"feed_forward_1": 32}]
+PLAN = ClientPlan(units=[{"feed_forward_1": 64}, {"feed_forward_1": 32}])
 
 
 def test_the_same_settings_find_the_same_run(config):
-    create_run(config, KEPT)
+    create_run(config, PLAN)
     longer = replace(config, rounds=9, evaluate_every=3)
-    assert create_run(longer, KEPT).folder == config.out
+    assert create_run(longer, PLAN).folder == config.out
 
 
 def test_another_setting_is_refused_by_name(config):
-    create_run(config, KEPT)
+    create_run(config, PLAN)
     with pytest.raises(ValueError, match="got client_steps=3, there it is 2"):
-        create_run(replace(config, client_steps=3), KEPT)
+        create_run(replace(config, client_steps=3), PLAN)
 
 
 def test_another_choice_of_blocks_is_refused(config):
-    create_run(config, KEPT)
+    create_run(config, PLAN)
     with pytest.raises(ValueError, match="was begun with another ranking"):
-        create_run(config, KEPT[::-1])
+        create_run(config, replace(PLAN, units=PLAN.units[::-1]))
 
 
 def test_a_run_of_central_training_is_not_written_into(config):
     with pytest.raises(ValueError, match="holds a run of central training"):
-        create_run(replace(config, out=config.run), KEPT)
+        create_run(replace(config, out=config.run), PLAN)
 
 
 def test_data_with_another_tokenizer_is_refused(origin, data, tmp_path):

@@ -6,7 +6,7 @@ from tfasr.configs.federated import PlanConfig
 from tfasr.configs.model import ModelConfig
 from tfasr.configs.presets import TINY
 from tfasr.federated.accounting import account
-from tfasr.federated.plans import block_rates, kept_units
+from tfasr.federated.plans import ClientPlan, block_rates, client_plan, kept_units, later_plan
 from tfasr.federated.submodels import client_layout
 from tfasr.models.layout import layout_without_weights
 
@@ -89,5 +89,22 @@ def test_dropped_parameters_are_what_the_rates_say(ranking):
     scores = tuple(replace(ranking.blocks[0], blocks=(block,)) for block in range(6))
     plan = PlanConfig(kind="ambient", blocks=2, rate=0.5, base_rate=0.1)
     kept = kept_units(plan, TINY, replace(ranking, blocks=scores))
-    sizes = account(layout_without_weights(TINY), client_layout(TINY, kept))
+    plan = ClientPlan(units=kept)
+    sizes = account(layout_without_weights(TINY), client_layout(TINY, kept), plan)
     assert sizes.dropped == 2 * 129 * (2 * 128 + 4 * 26)
+
+
+@pytest.mark.parametrize(
+    ("chosen", "frozen", "seeded", "later"),
+    [
+        ("train", (), (), ()),
+        ("freeze", (1,), (), ()),
+        ("seed", (1,), (1,), (1,)),
+        ("seed_and_train", (), (1,), ()),
+    ],
+)
+def test_chosen_blocks_are_frozen_or_seeded(ranking, origin, chosen, frozen, seeded, later):
+    config = PlanConfig(kind="ambient", blocks=1, rate=0.0, base_rate=0.0, chosen=chosen)
+    plan = client_plan(config, origin.model_config, ranking)
+    assert (plan.frozen, plan.seeded) == (frozen, seeded)
+    assert later_plan(plan) == replace(plan, seeded=later)

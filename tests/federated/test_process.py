@@ -6,7 +6,7 @@ import tensorflow as tf
 import tensorflow_federated as tff
 
 from tfasr.federated.optimizers import server_optimizer
-from tfasr.federated.plans import kept_units
+from tfasr.federated.plans import ClientPlan, client_plan
 from tfasr.federated.process import build_finalizer, build_process
 from tfasr.federated.rounds import Server
 from tfasr.federated.submodels import SubModels
@@ -46,7 +46,12 @@ def averaged_by_hand(model, datasets, config):
                 frames = model.encoded_frames(batch["num_frames"])
                 loss = ctc_loss(logits, frames, batch["tokens"], batch["num_tokens"])
                 loss = tf.reduce_mean(loss)
-            slopes = tape.gradient(loss, model.variables)
+            slopes = [
+                slope + config.client_proximal * (variable - first)
+                for slope, variable, first in zip(
+                    tape.gradient(loss, model.variables), model.variables, start, strict=True
+                )
+            ]
             norm = sum(np.sum(slope.numpy() ** 2) for slope in slopes) ** 0.5
             rate = config.client_learning_rate * min(1, config.client_clip_norm / norm)
             for variable, slope in zip(model.variables, slopes, strict=True):
@@ -73,10 +78,14 @@ def one_block(origin):
     return config, make
 
 
-def test_nothing_dropped_is_federated_averaging(one_block, full_config, population):
+@pytest.mark.parametrize("client_proximal", [0.0, 5.0])
+def test_nothing_dropped_is_federated_averaging(
+    one_block, full_config, population, client_proximal
+):
     model_config, make = one_block
-    kept = kept_units(full_config.plan, model_config)
-    process, model = build_process(model_config, kept, full_config), make()
+    full_config = replace(full_config, client_proximal=client_proximal)
+    plan = client_plan(full_config.plan, model_config)
+    process, model = build_process(model_config, plan, full_config), make()
     server = Server(process, model)
     # Clients of different sizes, so that a mean without weights would not pass.
     datasets = [population.pipeline.round(client, 0) for client in population.clients[::2]]
@@ -88,14 +97,14 @@ def test_nothing_dropped_is_federated_averaging(one_block, full_config, populati
     assert np.linalg.norm(together(values(model)) - together(expected)) < 1e-5 * moved
 
 
-def test_only_what_was_sent_moves(origin, config, kept, process, population):
+def test_only_what_was_sent_moves(origin, config, plan, process, population):
     model = origin.trained_model()
     before = values(model)
     server = Server(process, model)
     metrics = server.next(
         3, [population.pipeline.round(client, 3) for client in population.clients]
     )
-    submodels = SubModels(origin.model_config, kept, config.seed)
+    submodels = SubModels(origin.model_config, plan, config.seed)
     _, masks = submodels.scatter_update([tf.zeros(e.shape) for e in submodels.small], 3)
     for after, start, mask in zip(values(model), before, masks, strict=True):
         moved = after != start
@@ -105,15 +114,54 @@ def test_only_what_was_sent_moves(origin, config, kept, process, population):
     assert metrics["clients"] == 3
 
 
-def test_adam_leaves_the_moments_of_untrained_coordinates_alone(origin, config):
-    kept = [
-        {"feed_forward_1": 64, "feed_forward_2": 64},
-        {"feed_forward_1": 64, "feed_forward_2": 32},
-    ]
-    submodels = SubModels(origin.model_config, kept, config.seed)
+@pytest.mark.parametrize("frozen", [(), (0,)])
+def test_seeded_blocks_are_trained_from_their_draws_or_left_alone(
+    origin, config, population, frozen
+):
+    units = [{"feed_forward_1": 32}, {}]
+    plan = ClientPlan(units=units, frozen=frozen, seeded=(0,))
+    model = origin.trained_model()
+    submodels = SubModels(origin.model_config, plan, config.seed)
+    for place, value in submodels.seeding.draw(submodels.seeding.seeds()).items():
+        model.variables[place].assign(value)
+    before = values(model)
+    server = Server(build_process(origin.model_config, plan, config), model)
+    metrics = server.next(0, [population.pipeline.round(population.clients[0], 0)])
+    assert metrics["clients"] == 1
+    moved = {
+        entry.block
+        for entry, after, start in zip(submodels.full, values(model), before, strict=True)
+        if (after != start).any()
+    }
+    assert moved == {None, 0, 1} - set(frozen)
+
+
+def test_a_round_stops_where_a_seed_does_not_give_the_server_s_block(origin, config, population):
+    plan = ClientPlan(units=[{}, {}], frozen=(0,), seeded=(0,))
+    server = Server(build_process(origin.model_config, plan, config), origin.trained_model())
+    with pytest.raises(Exception, match="blocks drawn from a seed must be the server's"):
+        server.next(0, [population.pipeline.round(population.clients[0], 0)])
+
+
+# What each remembers of a gradient of 1 after none, one and two updates with it.
+@pytest.mark.parametrize(
+    ("server", "name", "expected"),
+    [
+        ("momentum", "accumulator", [0, 1, 1.9]),
+        ("adam", "accumulator", [0, 0.1, 0.19]),
+        ("adam", "preconditioner", [0, 0.001, 0.001999]),
+        ("yogi", "accumulator", [0, 0.1, 0.19]),
+        ("yogi", "preconditioner", [1e-6, 0.001001, 0.002001]),
+    ],
+)
+def test_a_coordinate_that_was_not_trained_keeps_its_weight_and_state(
+    origin, config, server, name, expected
+):
+    plan = ClientPlan(units=[{}, {"feed_forward_2": 32}])
+    submodels = SubModels(origin.model_config, plan, config.seed)
     finalizer = build_finalizer(
         submodels,
-        server_optimizer(replace(config, server="adam")),
+        server_optimizer(replace(config, server=server)),
         tff.to_type([tff.TensorType(np.float32, entry.shape) for entry in submodels.small]),
     )
     weights = [np.zeros(entry.shape, np.float32) for entry in submodels.full]
@@ -121,19 +169,21 @@ def test_adam_leaves_the_moments_of_untrained_coordinates_alone(origin, config):
     first = finalizer.next(finalizer.initialize(), weights, update)
     second = finalizer.next(first.state, first.result, update)
     place = [entry.name for entry in submodels.full].index("block_1/feed_forward_2/up/bias")
-    module = (1, "feed_forward_2")
-    times = sum(
-        np.isin(np.arange(64), submodels.indices(number)[module]).astype(int) for number in (0, 1)
-    )
-    moments = second.state["optimizer"]["accumulator"][place]
-    # The first moment of a gradient of 1 is 0.1 after one update and 0.19 after two.
-    np.testing.assert_allclose(moments, np.choose(times, [0, 0.1, 0.19]), rtol=1e-5)
+    trained = [
+        np.isin(np.arange(64), submodels.indices(number)[1, "feed_forward_2"]) for number in (0, 1)
+    ]
+    times = np.add(*map(np.int32, trained))
     assert set(times) == {0, 1, 2}
+    remembered = second.state["optimizer"][name][place]
+    np.testing.assert_allclose(remembered, np.choose(times, expected), rtol=1e-5)
     assert (second.result[place] == 0).sum() == (times == 0).sum()
+    # Trained in the first round alone: the second, which has the memory of it, moves it no more.
+    alone = trained[0] & ~trained[1]
+    np.testing.assert_array_equal(second.result[place][alone], first.result[place][alone])
 
 
 def test_batch_normalisation_is_refused(origin, config):
     model = origin.model_config
     model = replace(model, encoder=replace(model.encoder, conv_norm="batch"))
     with pytest.raises(ValueError, match="conv_norm=batch"):
-        build_process(model, [{"feed_forward_1": 64, "feed_forward_2": 64}] * 2, config)
+        build_process(model, ClientPlan(units=[{}] * 2), config)

@@ -8,6 +8,7 @@ from tfasr.artifacts.files import append_json_line, read_json_lines
 from tfasr.configs.features import AugmentConfig
 from tfasr.federated.accounting import account
 from tfasr.federated.folder import create_run
+from tfasr.federated.phases import Phase
 from tfasr.federated.rounds import FederatedTrainer
 from tfasr.federated.submodels import client_layout
 from tfasr.models.layout import layout_without_weights
@@ -17,13 +18,13 @@ pytestmark = pytest.mark.federated
 
 
 @pytest.fixture(scope="module")
-def sizes(origin, kept):
+def sizes(origin, plan):
     config = origin.model_config
-    return account(layout_without_weights(config), client_layout(config, kept))
+    return account(layout_without_weights(config), client_layout(config, plan.units), plan)
 
 
 @pytest.fixture(scope="module")
-def train(kept, process, sizes):
+def train(plan, process, sizes):
     """Trains a configuration's run on a population."""
 
     def train(config, population, report=lambda done, total, **figures: None):
@@ -33,8 +34,8 @@ def train(kept, process, sizes):
         def validate(model):
             return {"wer": float(next(rates))}
 
-        run = create_run(config, kept)
-        return FederatedTrainer(run, config, process, sizes, population, validate).train(report)
+        run, phases = create_run(config, plan), [Phase(0, plan, process, sizes)]
+        return FederatedTrainer(run, config, phases, population, validate).train(report)
 
     return train
 

@@ -3,6 +3,7 @@ import pytest
 import tensorflow as tf
 
 from tfasr.configs.model import EncoderConfig, ModelConfig
+from tfasr.federated.plans import ClientPlan
 from tfasr.federated.submodels import SubModels, client_layout
 from tfasr.models.building import build_model
 
@@ -16,12 +17,12 @@ KEPT = [{"feed_forward_1": 32, "feed_forward_2": 64}, {"feed_forward_1": 64, "fe
 
 @pytest.fixture(scope="module")
 def submodels():
-    return SubModels(CONFIG, KEPT, seed=3, scaling="inverse")
+    return SubModels(CONFIG, ClientPlan(units=KEPT), seed=3, scaling="inverse")
 
 
 @pytest.fixture(scope="module")
 def plain():
-    return SubModels(CONFIG, KEPT, seed=3)
+    return SubModels(CONFIG, ClientPlan(units=KEPT), seed=3)
 
 
 def weights(entries, noise):
@@ -63,7 +64,7 @@ def test_every_unit_is_drawn_equally_often(submodels):
 
 def test_another_seed_draws_other_units(submodels):
     ours = submodels.indices(0)[0, "feed_forward_1"]
-    theirs = SubModels(CONFIG, KEPT, seed=4).indices(0)[0, "feed_forward_1"]
+    theirs = SubModels(CONFIG, ClientPlan(units=KEPT), seed=4).indices(0)[0, "feed_forward_1"]
     assert (ours.numpy() != theirs.numpy()).any()
 
 
@@ -128,7 +129,7 @@ HALVES = {"attention": 1, "convolution": 2}
 @pytest.fixture(scope="module")
 def half():
     """Half of the heads and half of the groups of channels, in one block of two."""
-    return SubModels(CONFIG, [{}, HALVES], seed=3)
+    return SubModels(CONFIG, ClientPlan(units=[{}, HALVES]), seed=3)
 
 
 def test_a_slice_of_heads_is_their_columns_rows_and_biases(half, noise):
@@ -192,3 +193,35 @@ def test_an_update_of_heads_and_channels_goes_where_it_was_taken_from(half, nois
         np.testing.assert_allclose(after - before, added, atol=1e-5)
     trained = sum(int(np.sum(mask)) for mask in masks)
     assert trained == sum(entry.size for entry in half.small)
+
+
+def test_a_block_that_is_not_trained_is_not_sent_back_and_does_not_move(noise):
+    plan = ClientPlan(units=KEPT, frozen=(1,))
+    submodels = SubModels(CONFIG, plan, seed=3)
+    trained = [entry for entry in submodels.small if entry.block != 1]
+    update = [np.ones(entry.shape, np.float32) for entry in trained]
+    scattered, masks = submodels.scatter_update(update, 0)
+    for entry, full, mask in zip(submodels.full, scattered, masks, strict=True):
+        assert full.shape == mask.shape == entry.shape
+        assert np.any(mask) == np.any(full) == (entry.block != 1)
+
+
+def test_seeded_blocks_are_put_together_and_sliced_by_the_client(noise):
+    plan = ClientPlan(units=KEPT, frozen=(1,), seeded=(1,))
+    submodels = SubModels(CONFIG, plan, seed=3, scaling="inverse")
+    full = weights(submodels.full, noise)
+    drawn = submodels.seeding.draw(submodels.seeding.seeds())
+    full = [drawn.get(place, weight) for place, weight in enumerate(full)]
+    message = submodels.send(full, 4)
+    assert len(message["weights"]) == len(full) - len(drawn)
+    arrived = submodels.receive(message)
+    for part, expected in zip(arrived, submodels.slice_weights(full, 4), strict=True):
+        np.testing.assert_array_equal(part, expected)
+
+
+def test_without_seeds_nothing_but_weights_is_sent(plain, noise):
+    full = weights(plain.full, noise)
+    message = plain.send(full, 4)
+    assert list(message) == ["weights"]
+    for part, expected in zip(plain.receive(message), plain.slice_weights(full, 4), strict=True):
+        np.testing.assert_array_equal(part, expected)

@@ -7,6 +7,7 @@ from typing import Literal
 from tfasr.configs.features import AugmentConfig, SpecAugmentConfig
 
 Axis = Literal["ff_units", "heads", "channels"]
+Aggregator = Literal["mean", "clipping", "zeroing", "dp", "quantised", "secure"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,6 +29,12 @@ class PlanConfig:
         axes: What is left out: "ff_units", inner units of the feed-forward modules; "heads" of
             attention; "channels" of the convolution, in whole groups where they are normalised
             in groups. Shares are rounded to whole units, so 10 % of 4 heads is none.
+        chosen: What becomes of the blocks that "ambient" or "critical" chose, beside `rate`.
+            "train" trains them as all others. "freeze" sends them to the clients, which neither
+            train them nor send them back. "seed" draws them anew once, from a counted seed, and
+            sends the clients that seed in their place: 16 bytes a block; nobody trains them.
+            "seed_and_train" draws them anew likewise, but trains them from there on: the seed
+            stands for them in the first round alone.
         scaling: "none" leaves what the kept units of a module add up to as it is; "inverse"
             multiplies it by the inverse of their share, as dropout does.
     """
@@ -38,6 +45,7 @@ class PlanConfig:
     base_rate: float = 0.1
     rates: tuple[float, ...] = ()
     axes: tuple[Axis, ...] = ("ff_units",)
+    chosen: Literal["train", "freeze", "seed", "seed_and_train"] = "train"
     scaling: Literal["none", "inverse"] = "none"
 
     def __post_init__(self) -> None:
@@ -52,6 +60,11 @@ class PlanConfig:
             raise ValueError(
                 "rates must be given, one for each block, with kind=manual and no other; "
                 f"got kind={self.kind}, rates={self.rates}"
+            )
+        if self.chosen != "train" and not self.needs_ranking:
+            raise ValueError(
+                f"chosen={self.chosen} needs blocks that kind=ambient or critical chooses; "
+                f"got kind={self.kind}"
             )
         if not self.axes or len(set(self.axes)) < len(self.axes):
             raise ValueError(f"axes must be at least one, none twice; got axes={self.axes}")
@@ -86,8 +99,24 @@ class FederateConfig:
         client_batch: Utterances in a step.
         client_learning_rate: Of the clients' SGD.
         client_clip_norm: Largest global norm of a client's gradient.
-        server: Optimizer that takes the clients' mean update as its gradient.
+        client_proximal: FedProx's mu: half of it times the squared distance from the weights that
+            the client was sent is added to its loss; 0 for none.
+        aggregator: How the clients' updates become one: their "mean", weighted by utterances;
+            "clipping", the mean of updates clipped to a norm that four in five of them have;
+            "zeroing", the mean with wildly large ones taken for zeros; "dp", the plain mean of clipped updates
+            with Gaussian noise, which makes it differentially private to the epsilon that is
+            printed; "quantised", the mean of updates sent in 8 bits a coordinate; "secure", the
+            mean as a sum of integers, which a server could be kept from reading one by one. TFF's
+            open runtime has that sum's arithmetic, not its cryptography.
+        dp_noise: With "dp": the noise's deviation by the clipping norm. The noise is drawn from
+            no counted seed, which anyone could take away again; so such a run does not repeat.
+        dp_delta: With "dp": the probability that epsilon need not hold; well under one by the
+            number of clients.
+        server: Optimizer that takes the clients' mean update as its gradient. None moves a weight
+            that no client trained in the round, nor what it remembers of it.
         server_learning_rate: Of that optimizer; 1 with "sgd" is plain federated averaging.
+            "adam" and "yogi" want about a hundredth.
+        server_momentum: Of "momentum": share of the last step that goes into the next, in [0, 1).
         augmentation: Of the clients' waveforms.
         masking: Of their features.
         evaluate_every: Rounds between evaluations on the validation split of `domains`.
@@ -106,8 +135,13 @@ class FederateConfig:
     client_batch: int = 8
     client_learning_rate: float = 0.05
     client_clip_norm: float = 5.0
-    server: Literal["sgd", "adam"] = "sgd"
+    client_proximal: float = 0.0
+    aggregator: Aggregator = "mean"
+    dp_noise: float = 1.0
+    dp_delta: float = 1e-5
+    server: Literal["sgd", "momentum", "adam", "yogi"] = "sgd"
     server_learning_rate: float = 1.0
+    server_momentum: float = 0.9
     augmentation: AugmentConfig = PLAIN_AUDIO
     masking: SpecAugmentConfig = LIGHT_MASKING
     evaluate_every: int = 10
@@ -118,9 +152,20 @@ class FederateConfig:
         for name in counts:
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1; got {name}={getattr(self, name)}")
-        for name in ("client_learning_rate", "client_clip_norm", "server_learning_rate"):
+        positive = ("client_learning_rate", "client_clip_norm", "server_learning_rate", "dp_noise")
+        for name in positive:
             if not getattr(self, name) > 0:
                 raise ValueError(f"{name} must be positive; got {name}={getattr(self, name)}")
+        if not self.client_proximal >= 0:
+            raise ValueError(
+                f"client_proximal must be at least 0; got client_proximal={self.client_proximal}"
+            )
+        if not 0 < self.dp_delta < 1:
+            raise ValueError(f"dp_delta must be in (0, 1); got dp_delta={self.dp_delta}")
+        if not 0 <= self.server_momentum < 1:
+            raise ValueError(
+                f"server_momentum must be in [0, 1); got server_momentum={self.server_momentum}"
+            )
 
     @property
     def ranking_path(self) -> Path:

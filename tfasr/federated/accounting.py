@@ -1,10 +1,17 @@
 """What a client's model saves, counted from its variables."""
 
+import math
 from dataclasses import asdict, dataclass
 
-from tfasr.models.layout import Layout
+from tfasr.configs.federated import Aggregator
+from tfasr.federated.aggregators import QUANTISED_BITS, QUANTISED_FROM
+from tfasr.federated.plans import ClientPlan
+from tfasr.federated.seeding import BYTES_OF_A_SEED
+from tfasr.models.layout import Entry, Layout
 
 FLOAT_BYTES = 4
+# The number of the round, by which a client slices what it draws.
+ROUND_BYTES = 4
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -13,14 +20,17 @@ class Account:
 
     Args:
         parameters_full: Parameters of the server's model.
-        parameters_client: Parameters that a client receives, trains and returns.
-        bytes_down: What a client receives: its weights, in float32.
+        parameters_client: Parameters of a client's model.
+        parameters_trained: Those that it trains and returns.
+        bytes_down: What a client receives: its weights, in float32, but for blocks that travel
+            as seeds.
         bytes_up: What it returns: its update and the update's weight. Sums of loss and
-            utterances, a dozen bytes more, are not counted.
+            utterances, a dozen bytes more, are not counted. Secure sums' integers are as large.
     """
 
     parameters_full: int
     parameters_client: int
+    parameters_trained: int
     bytes_down: int
     bytes_up: int
 
@@ -40,17 +50,31 @@ class Account:
         return {**asdict(self), **shares}
 
 
-def account(full: Layout, client: Layout) -> Account:
+def account(
+    full: Layout, client: Layout, plan: ClientPlan, aggregator: Aggregator = "mean"
+) -> Account:
     """Counts a plan's cost.
 
     Args:
         full: The server's model.
         client: A client's model.
+        plan: What of it travels.
+        aggregator: By which updates come back.
     """
-    parameters = client.parameters()
+    seeds = BYTES_OF_A_SEED * len(plan.seeded) + ROUND_BYTES * bool(plan.seeded)
+    sent = sum(entry.size for entry in client if entry.block not in plan.seeded)
+    returned = [entry for entry in client if entry.block not in plan.frozen]
     return Account(
         parameters_full=full.parameters(),
-        parameters_client=parameters,
-        bytes_down=FLOAT_BYTES * parameters,
-        bytes_up=FLOAT_BYTES * (parameters + 1),
+        parameters_client=client.parameters(),
+        parameters_trained=sum(entry.size for entry in returned),
+        bytes_down=FLOAT_BYTES * sent + seeds,
+        bytes_up=FLOAT_BYTES + sum(_bytes_up(entry, aggregator) for entry in returned),
     )
+
+
+def _bytes_up(entry: Entry, aggregator: Aggregator) -> int:
+    if aggregator != "quantised" or entry.size <= QUANTISED_FROM:
+        return FLOAT_BYTES * entry.size
+    # The least and the greatest, then all, packed into the 28 bits that are used of an int32.
+    return FLOAT_BYTES * (2 + math.ceil(QUANTISED_BITS * entry.size / 28))

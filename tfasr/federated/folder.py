@@ -16,19 +16,19 @@ from tfasr.artifacts.files import (
 from tfasr.configs.federated import FederateConfig
 from tfasr.configs.loading import from_mapping, read_yaml, to_mapping, to_yaml
 from tfasr.data.prepared import PreparedData
-from tfasr.models.building import Units
+from tfasr.federated.plans import ClientPlan
 from tfasr.training.run import Run
 
 # More rounds only prolong a run; where its folders lie changes nothing in it.
 _MOVABLE = frozenset({"run", "data", "out", "ranking", "rounds", "evaluate_every"})
 
 
-def create_run(config: FederateConfig, kept: Units) -> Run:
+def create_run(config: FederateConfig, plan: ClientPlan) -> Run:
     """Makes the folder of a federated run, or checks that the one that is there is the same's.
 
     Args:
         config: The rounds.
-        kept: Units that the modules of each block keep.
+        plan: In its first round.
 
     Returns:
         A run whose model, features and tokens are those of `config.run`.
@@ -37,10 +37,9 @@ def create_run(config: FederateConfig, kept: Units) -> Run:
         ValueError: The folder holds a run with other settings or another plan.
     """
     run, origin = Run(config.out), Run(config.run)
-    plan = {"units": [dict(units) for units in kept]}
     if run.exists:
         _refuse_other_settings(run.folder, config)
-        if read_json(run.folder / "plan.json") != plan:
+        if read_json(run.folder / "plan.json") != plan.to_json():
             raise ValueError(
                 f"{run.folder}: was begun with another ranking, which chose other blocks; "
                 "choose another --out or remove the folder"
@@ -49,7 +48,7 @@ def create_run(config: FederateConfig, kept: Units) -> Run:
     for name in ("tokenizer.model", "features.json"):
         with atomic_path(run.folder / name) as staged:
             shutil.copyfile(origin.folder / name, staged)
-    write_json(run.folder / "plan.json", plan)
+    write_json(run.folder / "plan.json", plan.to_json())
     sections = {"train": to_mapping(origin.config), "federate": to_mapping(config)}
     write_text(run.folder / "config.yaml", to_yaml(sections))
     return run

@@ -1,8 +1,11 @@
-"""How many units of each block's modules a client's model keeps."""
+"""What a client's model keeps of each block, and what of it travels."""
+
+from dataclasses import dataclass, replace
+from typing import Any
 
 from tfasr.configs.federated import Axis, PlanConfig
 from tfasr.configs.model import ModelConfig
-from tfasr.models.building import full_units
+from tfasr.models.building import Units, full_units
 from tfasr.study.ranking import Ranking
 
 # What the units of a module are called in a plan.
@@ -13,6 +16,60 @@ AXES: dict[str, Axis] = {
     "attention": "heads",
     "convolution": "channels",
 }
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClientPlan:
+    """What a client's model is, and what of it travels.
+
+    Args:
+        units: That the modules of each block keep, [L] by module.
+        frozen: Blocks that a client neither trains nor sends back.
+        seeded: Blocks that travel to a client as the seed that they were drawn from.
+    """
+
+    units: Units
+    frozen: tuple[int, ...] = ()
+    seeded: tuple[int, ...] = ()
+
+    def to_json(self) -> dict[str, Any]:
+        """Returns a JSON object."""
+        return {
+            "units": [dict(units) for units in self.units],
+            "frozen": list(self.frozen),
+            "seeded": list(self.seeded),
+        }
+
+
+def client_plan(
+    plan: PlanConfig, config: ModelConfig, ranking: Ranking | None = None
+) -> ClientPlan:
+    """Works out a plan for a model, as it is in the first round.
+
+    Args:
+        plan: The plan.
+        config: The full model.
+        ranking: Of its blocks, where the plan chooses some.
+
+    Returns:
+        The client's model.
+
+    Raises:
+        ValueError: As `kept_units`.
+    """
+    units = kept_units(plan, config, ranking)
+    chosen = tuple(sorted(_chosen(plan, ranking))) if ranking and plan.needs_ranking else ()
+    return ClientPlan(
+        units=units,
+        frozen=chosen if plan.chosen in ("freeze", "seed") else (),
+        seeded=chosen if plan.chosen in ("seed", "seed_and_train") else (),
+    )
+
+
+def later_plan(plan: ClientPlan) -> ClientPlan:
+    """The plan of all rounds but the first: what was trained is no more what a seed gives."""
+    seeded = tuple(block for block in plan.seeded if block in plan.frozen)
+    return replace(plan, seeded=seeded)
 
 
 def block_rates(plan: PlanConfig, num_blocks: int, ranking: Ranking | None = None) -> list[float]:
@@ -48,8 +105,7 @@ def block_rates(plan: PlanConfig, num_blocks: int, ranking: Ranking | None = Non
             "the ranking must name every block; "
             f"got {len(ranking.blocks)} of num_blocks={num_blocks}"
         )
-    choose = ranking.most_ambient if plan.kind == "ambient" else ranking.most_critical
-    chosen = choose(plan.blocks)
+    chosen = _chosen(plan, ranking)
     return [plan.rate if block in chosen else plan.base_rate for block in range(num_blocks)]
 
 
@@ -87,6 +143,11 @@ def kept_units(
         }
         for block, (modules, rate) in enumerate(zip(full, rates, strict=True))
     ]
+
+
+def _chosen(plan: PlanConfig, ranking: Ranking) -> tuple[int, ...]:
+    choose = ranking.most_ambient if plan.kind == "ambient" else ranking.most_critical
+    return choose(plan.blocks)
 
 
 def _kept(units: int, rate: float, where: str) -> int:

@@ -11,10 +11,13 @@ import tensorflow_federated as tff
 from tfasr.configs.federated import FederateConfig
 from tfasr.configs.model import ModelConfig
 from tfasr.data.clients import batch_spec
+from tfasr.federated.aggregators import make_aggregator
 from tfasr.federated.optimizers import client_optimizer, server_optimizer
+from tfasr.federated.plans import ClientPlan
 from tfasr.federated.submodels import SubModels
 from tfasr.losses.ctc import ctc_loss
-from tfasr.models.building import Units, build_model
+from tfasr.models.building import build_model
+from tfasr.models.layout import Layout
 
 
 class ClientModel(tff.learning.models.VariableModel):
@@ -24,22 +27,25 @@ class ClientModel(tff.learning.models.VariableModel):
 
     Args:
         config: The full model.
-        kept: Units that the modules of each block keep.
+        plan: What the client's model is, and which of its blocks it trains.
     """
 
-    def __init__(self, config: ModelConfig, kept: Units) -> None:
-        self._model = build_model(config, kept)
+    def __init__(self, config: ModelConfig, plan: ClientPlan) -> None:
+        self._model = build_model(config, plan.units)
+        # Weights of the model, whether Keras calls them trainable or not: it has no others.
+        self._entries = Layout(self._model).entries
+        self._frozen = plan.frozen
         self._loss = tf.Variable(0.0, trainable=False, name="loss_sum")
         self._utterances = tf.Variable(0.0, trainable=False, name="utterances")
         self._clients = tf.Variable(0.0, trainable=False, name="clients")
 
     @property
     def trainable_variables(self) -> list[tf.Variable]:
-        return list(self._model.trainable_variables)
+        return [entry.variable for entry in self._entries if entry.block not in self._frozen]
 
     @property
     def non_trainable_variables(self) -> list[tf.Variable]:
-        return list(self._model.non_trainable_variables)
+        return [entry.variable for entry in self._entries if entry.block in self._frozen]
 
     @property
     def local_variables(self) -> list[tf.Variable]:
@@ -86,7 +92,7 @@ class ClientModel(tff.learning.models.VariableModel):
 
 
 def build_process(
-    model: ModelConfig, kept: Units, config: FederateConfig
+    model: ModelConfig, plan: ClientPlan, config: FederateConfig
 ) -> tff.learning.templates.LearningProcess:
     """Composes the process of a run's rounds.
 
@@ -96,8 +102,8 @@ def build_process(
 
     Args:
         model: The full model.
-        kept: Units that the modules of each block keep.
-        config: Optimizers and seed.
+        plan: What a client's model is, and what of it travels.
+        config: Optimizers, aggregator and seed.
 
     Returns:
         The process; `initialize` gives zeros for weights.
@@ -111,9 +117,9 @@ def build_process(
             "a client's model must not have batch normalisation; "
             f"got conv_norm={model.encoder.conv_norm}"
         )
-    submodels = SubModels(model, kept, config.seed, config.plan.scaling)
+    submodels = SubModels(model, plan, config.seed, config.plan.scaling)
     client_work = tff.learning.templates.build_model_delta_client_work(
-        lambda: ClientModel(model, kept),
+        lambda: ClientModel(model, plan),
         client_optimizer(config),
         tff.learning.ClientWeighting.NUM_EXAMPLES,
         # TFF's default, a dataset's reduce, sets its graph up anew for every client and round,
@@ -121,9 +127,7 @@ def build_process(
         loop_implementation=tff.learning.LoopImplementation.DATASET_ITERATOR,
     )
     result = client_work.next.type_signature.result.result.member
-    aggregator = tff.aggregators.MeanFactory(no_nan_division=True).create(
-        result.update, result.update_weight
-    )
+    aggregator = make_aggregator(config).create(result.update, result.update_weight)
     shapes = [entry.shape for entry in submodels.full]
     return tff.learning.templates.compose_learning_process(
         tff.tensorflow.computation(lambda: [tf.zeros(shape) for shape in shapes]),
@@ -143,8 +147,14 @@ def build_distributor(submodels: SubModels) -> tff.learning.templates.Distributi
 
     @tff.tensorflow.computation(np.int32, weights_type)
     def take(round_number: tf.Tensor, weights: list[tf.Tensor]) -> Any:
+        return submodels.send(list(weights), round_number)
+
+    @tff.tensorflow.computation(take.type_signature.result)
+    def put_together(message: Any) -> Any:
+        weights = list(zip(submodels.trained, submodels.receive(message), strict=True))
         return tff.learning.models.ModelWeights(
-            trainable=submodels.slice_weights(list(weights), round_number), non_trainable=[]
+            trainable=[weight for trained, weight in weights if trained],
+            non_trainable=[weight for trained, weight in weights if not trained],
         )
 
     @tff.tensorflow.computation(np.int32)
@@ -160,6 +170,7 @@ def build_distributor(submodels: SubModels) -> tff.learning.templates.Distributi
     )
     def following(state: Any, weights: Any) -> Any:
         sent = tff.federated_broadcast(tff.federated_map(take, (state, weights)))
+        sent = tff.federated_map(put_together, sent)
         return tff.templates.MeasuredProcessOutput(
             tff.federated_map(successor, state), sent, tff.federated_value((), tff.SERVER)
         )

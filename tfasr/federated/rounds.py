@@ -13,8 +13,9 @@ from tfasr.configs.federated import FederateConfig
 from tfasr.configs.seeds import counted_generator
 from tfasr.data.clients import Client, ClientPipeline
 from tfasr.evaluation.transcription import Validation
-from tfasr.federated.accounting import Account
 from tfasr.federated.folder import keep_rounds
+from tfasr.federated.phases import Phase
+from tfasr.federated.seeding import SeededBlocks
 from tfasr.federated.workers import worker_context
 from tfasr.models.building import build_model
 from tfasr.models.layout import Layout, weights_hash
@@ -50,8 +51,7 @@ class FederatedTrainer:
     Args:
         run: The run's folder.
         config: Its settings; more rounds than the run was made with prolong it.
-        process: Of `build_process`, for the run's model and these settings.
-        sizes: Of the process's models, for the log.
+        phases: Of `build_phases`, for the run's model and these settings.
         population: The clients.
         validate: From the model to figures by name, "wer" among them.
     """
@@ -60,8 +60,7 @@ class FederatedTrainer:
         self,
         run: Run,
         config: FederateConfig,
-        process: tff.learning.templates.LearningProcess,
-        sizes: Account,
+        phases: Sequence[Phase],
         population: Population,
         validate: Validation,
     ) -> None:
@@ -69,11 +68,10 @@ class FederatedTrainer:
         self.config = config
         self.population = population
         self.validate = validate
-        # After the process: Keras swaps the base classes of all layers with the mode in which
+        # After the processes: Keras swaps the base classes of all layers with the mode in which
         # one of them was last made, and a process makes its models in graphs.
         self.model = build_model(run.model_config)
-        self.process = process
-        self.sizes = sizes
+        self.phases = phases
 
     def train(self, report: Report) -> Progress:
         """Runs the rounds that are left, a checkpoint after every one.
@@ -88,7 +86,7 @@ class FederatedTrainer:
             ValueError: No client of a round came back with a finite update.
         """
         with worker_context(self.run.folder / "worker.log"):
-            server = Server(self.process, self.model)
+            server = Server(self.phases[0].process, self.model)
             progress = self._resume(server)
             while progress.step < self.config.rounds:
                 progress, loss = self._round(server, progress)
@@ -107,6 +105,10 @@ class FederatedTrainer:
         origin = Run(self.config.run).trained_model()
         for variable, value in zip(self.model.variables, origin.variables, strict=True):
             variable.assign(value)
+        plan = self.phases[0].plan
+        seeding = SeededBlocks(Layout(self.model).entries, plan.seeded, self.config.seed)
+        for place, value in seeding.draw(seeding.seeds()).items():
+            self.model.variables[place].assign(value)
         origin_hash = weights_hash(Layout(origin))
         write_json(self.run.folder / "origin.json", {"model_hash": origin_hash})
         progress = Progress(validation=self.validate(self.model))
@@ -118,6 +120,8 @@ class FederatedTrainer:
         started, number = time.monotonic(), progress.step
         clients = self.population.sample(self.config.clients_per_round, self.config.seed, number)
         data = [self.population.pipeline.round(client, number) for client in clients]
+        phase = [phase for phase in self.phases if phase.first <= number][-1]
+        server.process = phase.process
         metrics = server.next(number, data)
         finite = round(float(metrics["clients"]))
         if not finite:
@@ -137,7 +141,7 @@ class FederatedTrainer:
             "clients": [client.speaker for client in clients],
             "not_finite": len(clients) - finite,
             "loss": loss,
-            **self.sizes.to_json(),
+            **phase.sizes.to_json(),
             "seconds": round(seconds, 3),
             **done.validation,
         }
@@ -148,11 +152,11 @@ class FederatedTrainer:
 class Server:
     """The server's side between rounds: weights in a model, all else in variables.
 
-    What a round changes is the weights, the optimizer's state and the number of rounds; TFF's
-    other state is settings.
+    What a round changes is the weights, the states of the optimizer and the aggregator, and the
+    number of rounds; TFF's other state is settings.
 
     Args:
-        process: Of `build_process`.
+        process: Of `build_process`; may be replaced by another for the same model and optimizer.
         model: Holds the full weights.
     """
 
@@ -160,12 +164,11 @@ class Server:
         self.process = process
         self.model = model
         self._first = process.initialize()
-        self._optimizer = [
-            tf.Variable(value, trainable=False)
-            for value in tf.nest.flatten(self._first.finalizer["optimizer"])
-        ]
+        self._optimizer = _variables(self._first.finalizer["optimizer"])
+        self._aggregator = _variables(self._first.aggregator)
         self.checkpoint = tf.train.Checkpoint(
-            model=model, server=tf.train.Checkpoint(optimizer=self._optimizer)
+            model=model,
+            server=tf.train.Checkpoint(optimizer=self._optimizer, aggregator=self._aggregator),
         )
 
     def next(self, round_number: int, data: Sequence[tf.data.Dataset]) -> Any:
@@ -180,25 +183,29 @@ class Server:
             whose update was finite.
         """
         first = self._first
-        optimizer = tf.nest.pack_sequence_as(
-            first.finalizer["optimizer"], [variable.numpy() for variable in self._optimizer]
-        )
+        optimizer = _packed(first.finalizer["optimizer"], self._optimizer)
         state = tff.learning.templates.LearningAlgorithmState(
             global_model_weights=[variable.numpy() for variable in self.model.variables],
             distributor=round_number,
             client_work=first.client_work,
-            aggregator=first.aggregator,
+            aggregator=_packed(first.aggregator, self._aggregator),
             finalizer={"round": round_number, "optimizer": optimizer},
         )
         output = self.process.next(state, list(data))
-        pairs = [
-            *zip(self.model.variables, output.state.global_model_weights, strict=True),
-            *zip(
-                self._optimizer,
-                tf.nest.flatten(output.state.finalizer["optimizer"]),
-                strict=True,
-            ),
+        after = [
+            *output.state.global_model_weights,
+            *tf.nest.flatten(output.state.finalizer["optimizer"]),
+            *tf.nest.flatten(output.state.aggregator),
         ]
-        for variable, value in pairs:
+        variables = [*self.model.variables, *self._optimizer, *self._aggregator]
+        for variable, value in zip(variables, after, strict=True):
             variable.assign(value)
         return output.metrics["client_work"]["train"]
+
+
+def _variables(state: Any) -> list[tf.Variable]:
+    return [tf.Variable(value, trainable=False) for value in tf.nest.flatten(state)]
+
+
+def _packed(state: Any, variables: Sequence[tf.Variable]) -> Any:
+    return tf.nest.pack_sequence_as(state, [variable.numpy() for variable in variables])

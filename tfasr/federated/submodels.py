@@ -1,13 +1,16 @@
 """Which part of the weights a client's model is, and where its update belongs."""
 
+import collections
 from collections.abc import Sequence
-from typing import Literal
+from typing import Any, Literal
 
 import tensorflow as tf
 
 from tfasr.configs.federated import PlanConfig
 from tfasr.configs.model import ModelConfig
 from tfasr.configs.seeds import counted_seed
+from tfasr.federated.plans import ClientPlan
+from tfasr.federated.seeding import SeededBlocks
 from tfasr.models.building import Units, build_model, full_units
 from tfasr.models.layout import SUMMING, Entry, Layout, UnitAxis, layout_without_weights
 
@@ -38,7 +41,7 @@ class SubModels:
 
     Args:
         config: The full model.
-        kept: Units that the modules of each block keep.
+        plan: What the client's model is, and what of it travels.
         seed: The run's seed.
         scaling: Of the kept units' sum.
 
@@ -50,17 +53,19 @@ class SubModels:
     def __init__(
         self,
         config: ModelConfig,
-        kept: Units,
+        plan: ClientPlan,
         seed: int,
         scaling: Literal["none", "inverse"] = PlanConfig.scaling,
     ) -> None:
         self.full = layout_without_weights(config).entries
-        self.small = client_layout(config, kept).entries
+        self.small = client_layout(config, plan.units).entries
+        self.trained = [entry.block not in plan.frozen for entry in self.full]
+        self.seeding = SeededBlocks(self.full, plan.seeded, seed)
         self.units: dict[Module, int] = {}
         self.kept: dict[Module, int] = {}
         self.scaling = scaling
         self.seed = seed
-        for block, (units, some) in enumerate(zip(full_units(config), kept, strict=True)):
+        for block, (units, some) in enumerate(zip(full_units(config), plan.units, strict=True)):
             for module in units:
                 if some.get(module, units[module]) < units[module]:
                     self.units[block, module] = units[module]
@@ -103,13 +108,61 @@ class SubModels:
             for entry, weight in zip(self.full, weights, strict=True)
         ]
 
+    def send(
+        self, weights: Sequence[tf.Tensor], round_number: tf.Tensor | int
+    ) -> collections.OrderedDict[str, Any]:
+        """Makes what a client is sent.
+
+        Args:
+            weights: Of the full model, in layout order.
+            round_number: Rounds done before it, scalar int32.
+
+        Returns:
+            The "weights" of the sub-model that do not come of a seed, in layout order; and
+            where some do, their "seeds" [S, 2] and "fingerprints" [S, 8], and the "round".
+        """
+        seeded = self.seeding.entries
+        small = self.slice_weights(weights, round_number)
+        message = collections.OrderedDict[str, Any](
+            weights=[part for place, part in enumerate(small) if place not in seeded]
+        )
+        if seeded:
+            message["seeds"] = self.seeding.seeds()
+            message["fingerprints"] = self.seeding.fingerprints(
+                {place: weights[place] for place in seeded}
+            )
+            message["round"] = tf.identity(round_number)
+        return message
+
+    def receive(self, message: Any) -> list[tf.Tensor]:
+        """Makes a client's weights of what it was sent.
+
+        Args:
+            message: As `send` made it.
+
+        Returns:
+            Weights of the client's model, in layout order.
+
+        Raises:
+            tf.errors.InvalidArgumentError: What a seed gives is not what the server has.
+        """
+        arrived, seeded = iter(message["weights"]), self.seeding.entries
+        if not seeded:
+            return list(arrived)
+        indices = self.indices(message["round"])
+        drawn = self.seeding.draw_checked(message["seeds"], message["fingerprints"])
+        return [
+            self._slice(entry, drawn[place], indices) if place in seeded else next(arrived)
+            for place, entry in enumerate(self.full)
+        ]
+
     def scatter_update(
         self, update: Sequence[tf.Tensor], round_number: tf.Tensor | int
     ) -> tuple[list[tf.Tensor], list[tf.Tensor]]:
         """Puts a sub-model's update where its weights came from.
 
         Args:
-            update: Of the client's model, in layout order.
+            update: Of what the client's model trains, in layout order.
             round_number: As the slice was taken with.
 
         Returns:
@@ -117,9 +170,12 @@ class SubModels:
             trained, and bool masks, True where something was.
         """
         indices = self.indices(round_number)
+        arrived = iter(update)
         pairs = [
-            self._scatter(entry, part, indices)
-            for entry, part in zip(self.full, update, strict=True)
+            self._scatter(entry, next(arrived), indices)
+            if trained
+            else (tf.zeros(entry.shape), tf.zeros(entry.shape, tf.bool))
+            for entry, trained in zip(self.full, self.trained, strict=True)
         ]
         return [full for full, _ in pairs], [mask for _, mask in pairs]
 

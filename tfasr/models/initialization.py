@@ -25,10 +25,22 @@ def initial_value(entry: Entry, run_seed: int, draw: int = 0) -> tf.Tensor:
     Returns:
         The value, in the variable's shape, float32.
     """
+    return drawn_value(entry, counted_seed(run_seed, "weights", entry.name, draw))
+
+
+def drawn_value(entry: Entry, seed: tf.Tensor | tuple[int, int]) -> tf.Tensor:
+    """Draws a value from the distribution of a variable's first one.
+
+    Args:
+        entry: The variable and its place.
+        seed: [2] int32.
+
+    Returns:
+        As `initial_value`.
+    """
     last = entry.role.rsplit("/", 1)[-1]
     if last in ("gamma", "moving_variance"):
         return tf.ones(entry.shape)
-    seed = counted_seed(run_seed, "weights", entry.name, draw)
     if last == "embeddings":
         deviation = entry.shape[-1] ** -0.5
         return tf.random.stateless_normal(entry.shape, seed, 0.0, deviation, alg="philox")
