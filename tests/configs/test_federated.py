@@ -30,6 +30,12 @@ def test_rates_of_blocks_are_for_manual_plans(plan):
         PlanConfig(**plan)
 
 
+def test_groups_of_clients_are_averaged_alone():
+    told = r"aggregator=secure needs one sub-model a round; got plan\.groups=2"
+    with pytest.raises(ValueError, match=told):
+        replace(CONFIG, plan=PlanConfig(groups=2), aggregator="secure")
+
+
 def test_only_chosen_blocks_can_be_frozen():
     with pytest.raises(ValueError, match=r"chosen=freeze needs blocks .* got kind=flat"):
         PlanConfig(kind="flat", chosen="freeze")

@@ -71,7 +71,7 @@ def test_a_seeded_block_is_sent_as_16_bytes(sizes, noise):
     plan = ClientPlan(units=KEPT, seeded=(0,))
     seeded = account(layout_without_weights(CONFIG), client, plan)
     saved = sum(entry.size for entry in client.of_block(0))
-    # And the number of the round.
+    # And the number of the draw.
     assert seeded.bytes_down == sizes.bytes_down - 4 * saved + 16 + 4
     assert seeded.bytes_up == sizes.bytes_up
     submodels = SubModels(CONFIG, plan, seed=0)

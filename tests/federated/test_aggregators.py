@@ -94,7 +94,9 @@ def test_each_moves_what_was_trained_of_a_sub_model_and_nothing_else(kind, noise
     update_type = tff.to_type([tff.TensorType(np.float32, shape) for shape in shapes])
     config = replace(CONFIG, aggregator=kind)
     aggregator = make_aggregator(config).create(update_type, tff.TensorType(np.float32))
-    finalizer = build_finalizer(submodels, server_optimizer(config), update_type)
+    finalizer = build_finalizer(
+        submodels, server_optimizer(config), update_type, submodels.scatter_update
+    )
     updates = [[0.01 * noise(*shape, seed=client) for shape in shapes] for client in (0, 1)]
     output = aggregator.next(aggregator.initialize(), updates, [1.0, 1.0])
     weights = [np.zeros(entry.shape, np.float32) for entry in submodels.full]

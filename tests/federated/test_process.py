@@ -163,6 +163,7 @@ def test_a_coordinate_that_was_not_trained_keeps_its_weight_and_state(
         submodels,
         server_optimizer(replace(config, server=server)),
         tff.to_type([tff.TensorType(np.float32, entry.shape) for entry in submodels.small]),
+        submodels.scatter_update,
     )
     weights = [np.zeros(entry.shape, np.float32) for entry in submodels.full]
     update = [np.ones(entry.shape, np.float32) for entry in submodels.small]

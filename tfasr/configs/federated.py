@@ -7,6 +7,7 @@ from typing import Literal
 from tfasr.configs.features import AugmentConfig, SpecAugmentConfig
 
 Axis = Literal["ff_units", "heads", "channels"]
+Averaging = Literal["counted", "zero_filled"]
 Aggregator = Literal["mean", "clipping", "zeroing", "dp", "quantised", "secure"]
 
 
@@ -35,6 +36,9 @@ class PlanConfig:
             sends the clients that seed in their place: 16 bytes a block; nobody trains them.
             "seed_and_train" draws them anew likewise, but trains them from there on: the seed
             stands for them in the first round alone.
+        groups: Sub-models in a round, all of one size. With 1, all its clients share one; with
+            more, clients have one of them in turn, and as many as there are clients give each
+            its own: more of the full model is trained in a round, each part by fewer clients.
         scaling: "none" leaves what the kept units of a module add up to as it is; "inverse"
             multiplies it by the inverse of their share, as dropout does.
     """
@@ -46,11 +50,13 @@ class PlanConfig:
     rates: tuple[float, ...] = ()
     axes: tuple[Axis, ...] = ("ff_units",)
     chosen: Literal["train", "freeze", "seed", "seed_and_train"] = "train"
+    groups: int = 1
     scaling: Literal["none", "inverse"] = "none"
 
     def __post_init__(self) -> None:
-        if self.blocks < 1:
-            raise ValueError(f"blocks must be at least 1; got blocks={self.blocks}")
+        for name in ("blocks", "groups"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1; got {name}={getattr(self, name)}")
         for name in ("rate", "base_rate"):
             if not 0 <= getattr(self, name) < 1:
                 raise ValueError(f"{name} must be in [0, 1); got {name}={getattr(self, name)}")
@@ -103,11 +109,15 @@ class FederateConfig:
             the client was sent is added to its loss; 0 for none.
         aggregator: How the clients' updates become one: their "mean", weighted by utterances;
             "clipping", the mean of updates clipped to a norm that four in five of them have;
-            "zeroing", the mean with wildly large ones taken for zeros; "dp", the plain mean of clipped updates
-            with Gaussian noise, which makes it differentially private to the epsilon that is
-            printed; "quantised", the mean of updates sent in 8 bits a coordinate; "secure", the
+            "zeroing", the mean with wildly large ones taken for zeros; "dp", the plain mean of
+            clipped updates with Gaussian noise, which makes it differentially private to the
+            epsilon that is printed; "quantised", the mean of updates sent in 8 bits a coordinate; "secure", the
             mean as a sum of integers, which a server could be kept from reading one by one. TFF's
             open runtime has that sum's arithmetic, not its cryptography.
+        averaging: What a weight's sum of updates is divided by where `plan.groups` differ in what
+            they train: "counted", by the utterances of the clients that trained it;
+            "zero_filled", by those of all, as if the others had left it alone. With one group
+            both are the same.
         dp_noise: With "dp": the noise's deviation by the clipping norm. The noise is drawn from
             no counted seed, which anyone could take away again; so such a run does not repeat.
         dp_delta: With "dp": the probability that epsilon need not hold; well under one by the
@@ -137,6 +147,7 @@ class FederateConfig:
     client_clip_norm: float = 5.0
     client_proximal: float = 0.0
     aggregator: Aggregator = "mean"
+    averaging: Averaging = "counted"
     dp_noise: float = 1.0
     dp_delta: float = 1e-5
     server: Literal["sgd", "momentum", "adam", "yogi"] = "sgd"
@@ -156,6 +167,11 @@ class FederateConfig:
         for name in positive:
             if not getattr(self, name) > 0:
                 raise ValueError(f"{name} must be positive; got {name}={getattr(self, name)}")
+        if self.plan.groups > 1 and self.aggregator != "mean":
+            raise ValueError(
+                f"aggregator={self.aggregator} needs one sub-model a round; "
+                f"got plan.groups={self.plan.groups}"
+            )
         if not self.client_proximal >= 0:
             raise ValueError(
                 f"client_proximal must be at least 0; got client_proximal={self.client_proximal}"

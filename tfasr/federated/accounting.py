@@ -10,8 +10,9 @@ from tfasr.federated.seeding import BYTES_OF_A_SEED
 from tfasr.models.layout import Entry, Layout
 
 FLOAT_BYTES = 4
-# The number of the round, by which a client slices what it draws.
-ROUND_BYTES = 4
+# Which draw of units a client has, where it must know it: to slice what it makes of a seed, and to
+# tell whose sub-model its update is of.
+DRAW_BYTES = 4
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,15 +62,17 @@ def account(
         plan: What of it travels.
         aggregator: By which updates come back.
     """
-    seeds = BYTES_OF_A_SEED * len(plan.seeded) + ROUND_BYTES * bool(plan.seeded)
+    down = BYTES_OF_A_SEED * len(plan.seeded)
+    down += DRAW_BYTES * (bool(plan.seeded) or plan.groups > 1)
+    up = FLOAT_BYTES + DRAW_BYTES * (plan.groups > 1)
     sent = sum(entry.size for entry in client if entry.block not in plan.seeded)
     returned = [entry for entry in client if entry.block not in plan.frozen]
     return Account(
         parameters_full=full.parameters(),
         parameters_client=client.parameters(),
         parameters_trained=sum(entry.size for entry in returned),
-        bytes_down=FLOAT_BYTES * sent + seeds,
-        bytes_up=FLOAT_BYTES + sum(_bytes_up(entry, aggregator) for entry in returned),
+        bytes_down=FLOAT_BYTES * sent + down,
+        bytes_up=up + sum(_bytes_up(entry, aggregator) for entry in returned),
     )
 
 

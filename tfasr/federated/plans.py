@@ -26,11 +26,13 @@ class ClientPlan:
         units: That the modules of each block keep, [L] by module.
         frozen: Blocks that a client neither trains nor sends back.
         seeded: Blocks that travel to a client as the seed that they were drawn from.
+        groups: Sub-models in a round.
     """
 
     units: Units
     frozen: tuple[int, ...] = ()
     seeded: tuple[int, ...] = ()
+    groups: int = 1
 
     def to_json(self) -> dict[str, Any]:
         """Returns a JSON object."""
@@ -38,6 +40,7 @@ class ClientPlan:
             "units": [dict(units) for units in self.units],
             "frozen": list(self.frozen),
             "seeded": list(self.seeded),
+            "groups": self.groups,
         }
 
 
@@ -63,6 +66,7 @@ def client_plan(
         units=units,
         frozen=chosen if plan.chosen in ("freeze", "seed") else (),
         seeded=chosen if plan.chosen in ("seed", "seed_and_train") else (),
+        groups=plan.groups,
     )
 
 

@@ -12,9 +12,10 @@ from tfasr.configs.federated import FederateConfig
 from tfasr.configs.model import ModelConfig
 from tfasr.data.clients import batch_spec
 from tfasr.federated.aggregators import make_aggregator
+from tfasr.federated.groups import accumulator, averaged, compose_groups
 from tfasr.federated.optimizers import client_optimizer, server_optimizer
 from tfasr.federated.plans import ClientPlan
-from tfasr.federated.submodels import SubModels
+from tfasr.federated.submodels import SubModels, full_type, model_weights
 from tfasr.losses.ctc import ctc_loss
 from tfasr.models.building import build_model
 from tfasr.models.layout import Layout
@@ -97,8 +98,9 @@ def build_process(
     """Composes the process of a run's rounds.
 
     The server holds the full weights; a round's sub-model goes out, the clients train it with
-    SGD, and the mean of their updates, weighted by utterances, goes back to where its weights
-    came from. A coordinate that no client trained keeps its weight and its optimizer state.
+    SGD, and the mean of their updates, weighted by utterances, or what another aggregator makes
+    of them, goes back to where its weights came from. A coordinate that no client trained keeps
+    its weight and its optimizer state.
 
     Args:
         model: The full model.
@@ -127,14 +129,21 @@ def build_process(
         loop_implementation=tff.learning.LoopImplementation.DATASET_ITERATOR,
     )
     result = client_work.next.type_signature.result.result.member
-    aggregator = make_aggregator(config).create(result.update, result.update_weight)
     shapes = [entry.shape for entry in submodels.full]
+    zeros = tff.tensorflow.computation(lambda: [tf.zeros(shape) for shape in shapes])
+    optimizer = server_optimizer(config)
+    if plan.groups > 1:
+        _, sums_type = accumulator(submodels, result.update)
+        finalizer = build_finalizer(
+            submodels, optimizer, sums_type, lambda sums, _: averaged(sums, config.averaging)
+        )
+        return compose_groups(zeros, submodels, plan.groups, client_work, finalizer)
     return tff.learning.templates.compose_learning_process(
-        tff.tensorflow.computation(lambda: [tf.zeros(shape) for shape in shapes]),
+        zeros,
         build_distributor(submodels),
         client_work,
-        aggregator,
-        build_finalizer(submodels, server_optimizer(config), result.update),
+        make_aggregator(config).create(result.update, result.update_weight),
+        build_finalizer(submodels, optimizer, result.update, submodels.scatter_update),
     )
 
 
@@ -151,11 +160,7 @@ def build_distributor(submodels: SubModels) -> tff.learning.templates.Distributi
 
     @tff.tensorflow.computation(take.type_signature.result)
     def put_together(message: Any) -> Any:
-        weights = list(zip(submodels.trained, submodels.receive(message), strict=True))
-        return tff.learning.models.ModelWeights(
-            trainable=[weight for trained, weight in weights if trained],
-            non_trainable=[weight for trained, weight in weights if not trained],
-        )
+        return model_weights(submodels, message)
 
     @tff.tensorflow.computation(np.int32)
     def successor(round_number: tf.Tensor) -> tf.Tensor:
@@ -179,11 +184,21 @@ def build_distributor(submodels: SubModels) -> tff.learning.templates.Distributi
 
 
 def build_finalizer(
-    submodels: SubModels, optimizer: tff.learning.optimizers.Optimizer, update_type: Any
+    submodels: SubModels,
+    optimizer: tff.learning.optimizers.Optimizer,
+    update_type: Any,
+    spread: Callable[[Any, tf.Tensor], tuple[list[tf.Tensor], list[tf.Tensor]]],
 ) -> tff.learning.templates.FinalizerProcess:
     """Builds the part that puts the clients' mean update into the full weights.
 
     Its state is the number of rounds done and the optimizer's state.
+
+    Args:
+        submodels: The sub-models.
+        optimizer: The server's.
+        update_type: Of what the aggregator gives.
+        spread: From that and the number of rounds done to an update of the full model and masks,
+            as `SubModels.scatter_update`.
     """
     weights_type = full_type(submodels)
     specs = [tf.TensorSpec(entry.shape) for entry in submodels.full]
@@ -199,9 +214,9 @@ def build_finalizer(
     state_type = initialize.type_signature.result.member
 
     @tff.tensorflow.computation(state_type, weights_type, update_type)
-    def apply(state: Any, weights: list[tf.Tensor], update: list[tf.Tensor]) -> Any:
+    def apply(state: Any, weights: list[tf.Tensor], update: Any) -> Any:
         weights, before = list(weights), state["optimizer"]
-        gradient, trained = submodels.scatter_update(list(update), state["round"])
+        gradient, trained = spread(update, state["round"])
         after, moved = optimizer.next(before, weights, gradient)
         new_state = collections.OrderedDict(
             round=state["round"] + 1, optimizer=_where_trained(trained, after, before)
@@ -222,11 +237,6 @@ def build_finalizer(
         )
 
     return tff.learning.templates.FinalizerProcess(initialize, following)
-
-
-def full_type(submodels: SubModels) -> Any:
-    """The type of the full weights, in layout order."""
-    return tff.to_type([tff.TensorType(np.float32, entry.shape) for entry in submodels.full])
 
 
 def _where_trained(trained: list[tf.Tensor], after: Any, before: Any) -> Any:

@@ -14,6 +14,7 @@ from tfasr.configs.seeds import counted_generator
 from tfasr.data.clients import Client, ClientPipeline
 from tfasr.evaluation.transcription import Validation
 from tfasr.federated.folder import keep_rounds
+from tfasr.federated.groups import grouped
 from tfasr.federated.phases import Phase
 from tfasr.federated.seeding import SeededBlocks
 from tfasr.federated.workers import worker_context
@@ -122,6 +123,8 @@ class FederatedTrainer:
         data = [self.population.pipeline.round(client, number) for client in clients]
         phase = [phase for phase in self.phases if phase.first <= number][-1]
         server.process = phase.process
+        if phase.plan.groups > 1:
+            data = grouped(data, phase.plan.groups)
         metrics = server.next(number, data)
         finite = round(float(metrics["clients"]))
         if not finite:
@@ -171,12 +174,12 @@ class Server:
             server=tf.train.Checkpoint(optimizer=self._optimizer, aggregator=self._aggregator),
         )
 
-    def next(self, round_number: int, data: Sequence[tf.data.Dataset]) -> Any:
+    def next(self, round_number: int, data: Sequence[Any]) -> Any:
         """Runs one round.
 
         Args:
             round_number: Rounds done before it.
-            data: Of each client.
+            data: Of each client, with its group where the plan has several.
 
         Returns:
             "loss" per utterance, over all steps of all clients, and the number of "clients"

@@ -4,7 +4,9 @@ import collections
 from collections.abc import Sequence
 from typing import Any, Literal
 
+import numpy as np
 import tensorflow as tf
+import tensorflow_federated as tff
 
 from tfasr.configs.federated import PlanConfig
 from tfasr.configs.model import ModelConfig
@@ -28,8 +30,9 @@ class SubModels:
 
     A module of u units that keeps k sends the k slices of its variables that are theirs (of a
     feed-forward module, columns of its expansion and rows of its projection back), drawn anew
-    each round and the same for all clients of a round: TFF traces one graph for all of them, so
-    sizes are fixed and only the indices vary.
+    each round and the same for all clients of a round, or of a group in it: TFF traces one graph
+    for all of them, so sizes are fixed and only the indices vary. Where a round has g groups,
+    what is called a round's number here is that of the draw: g times the round and the group.
 
     With `scaling="inverse"` the projection goes out multiplied by u / k, and its update comes
     back divided by that: the sum over the kept units has the expectation of the sum over all,
@@ -63,6 +66,7 @@ class SubModels:
         self.seeding = SeededBlocks(self.full, plan.seeded, seed)
         self.units: dict[Module, int] = {}
         self.kept: dict[Module, int] = {}
+        self.groups = plan.groups
         self.scaling = scaling
         self.seed = seed
         for block, (units, some) in enumerate(zip(full_units(config), plan.units, strict=True)):
@@ -118,8 +122,9 @@ class SubModels:
             round_number: Rounds done before it, scalar int32.
 
         Returns:
-            The "weights" of the sub-model that do not come of a seed, in layout order; and
-            where some do, their "seeds" [S, 2] and "fingerprints" [S, 8], and the "round".
+            The "weights" of the sub-model that do not come of a seed, in layout order; where
+            some do, their "seeds" [S, 2] and "fingerprints" [S, 8]; and where the client must
+            know which sub-model it has, `round_number` as "draw".
         """
         seeded = self.seeding.entries
         small = self.slice_weights(weights, round_number)
@@ -131,7 +136,8 @@ class SubModels:
             message["fingerprints"] = self.seeding.fingerprints(
                 {place: weights[place] for place in seeded}
             )
-            message["round"] = tf.identity(round_number)
+        if seeded or self.groups > 1:
+            message["draw"] = tf.identity(round_number)
         return message
 
     def receive(self, message: Any) -> list[tf.Tensor]:
@@ -149,7 +155,7 @@ class SubModels:
         arrived, seeded = iter(message["weights"]), self.seeding.entries
         if not seeded:
             return list(arrived)
-        indices = self.indices(message["round"])
+        indices = self.indices(message["draw"])
         drawn = self.seeding.draw_checked(message["seeds"], message["fingerprints"])
         return [
             self._slice(entry, drawn[place], indices) if place in seeded else next(arrived)
@@ -217,6 +223,20 @@ class SubModels:
         width = entry.shape[axis.axis] // (axis.copies * units)
         rows = units * tf.range(axis.copies)[:, None] + indices  # [copies, k]
         return tf.reshape(width * rows[..., None] + tf.range(width), [-1])
+
+
+def full_type(submodels: SubModels) -> Any:
+    """The type of the full weights, in layout order."""
+    return tff.to_type([tff.TensorType(np.float32, entry.shape) for entry in submodels.full])
+
+
+def model_weights(submodels: SubModels, message: Any) -> tff.learning.models.ModelWeights:
+    """Makes a client's weights, as TFF wants them, of what it was sent."""
+    weights = list(zip(submodels.trained, submodels.receive(message), strict=True))
+    return tff.learning.models.ModelWeights(
+        trainable=[weight for trained, weight in weights if trained],
+        non_trainable=[weight for trained, weight in weights if not trained],
+    )
 
 
 def _module(entry: Entry) -> Module:
