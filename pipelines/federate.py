@@ -2,15 +2,17 @@
 
 from pipelines.progress import ProgressLine
 from tfasr.artifacts.files import read_json_lines, write_json
-from tfasr.configs.federated import FederateConfig
+from tfasr.configs.federated import FederateConfig, PlanConfig
+from tfasr.configs.model import ModelConfig
 from tfasr.data.clients import ClientPipeline, write_clients
 from tfasr.data.pipelines import evaluation_batches
 from tfasr.data.prepared import PreparedData
 from tfasr.evaluation.transcription import Validation
 from tfasr.federated.aggregators import epsilon
+from tfasr.federated.budget import droppable
 from tfasr.federated.folder import check_tokens, create_run
 from tfasr.federated.phases import Phase, build_phases
-from tfasr.federated.plans import AXES, client_plan
+from tfasr.federated.plans import AXES, budget_spendings, client_plan
 from tfasr.federated.rounds import LOG, FederatedTrainer, Population
 from tfasr.models.layout import Layout, weights_hash
 from tfasr.study.ranking import Ranking
@@ -23,7 +25,10 @@ def run(config: FederateConfig) -> None:
     origin.check_data(data)
     check_tokens(origin, data)
     _refuse_other_models(origin)
-    plan = client_plan(config.plan, origin.model_config, _ranking(config, origin))
+    ranking = _ranking(config, origin)
+    plan = client_plan(config.plan, origin.model_config, ranking)
+    if config.plan.kind == "budget":
+        _print_budget(config.plan, origin.model_config, ranking)
     folder = create_run(config, plan)
     done = max(folder.checkpoints.steps(), default=0)
     if done >= config.rounds:
@@ -101,6 +106,20 @@ def _validation(config: FederateConfig, folder: Run, data: PreparedData) -> Vali
         extractor=folder.extractor,
     )
     return Validation(batches, folder.tokenizer.pieces)
+
+
+def _print_budget(plan: PlanConfig, model: ModelConfig, ranking: Ranking | None) -> None:
+    modules = [module for module, axis in AXES.items() if axis in plan.axes]
+    best, flat = budget_spendings(plan, droppable(model, modules), ranking)
+    print(
+        f"federate: {plan.budget:,.12g} {plan.budget_of} a client; if loss grows as rate squared:"
+    )
+    for name, found in {"budget": best, "flat": flat}.items():
+        rates = " ".join(f"{rate:.3f}" for rate in found.rates)
+        print(
+            f"  {name}: {found.parameters:,} parameters, at most {100 * found.loss:.2f} points "
+            f"lost, rates by block {rates}"
+        )
 
 
 def _print_plan(config: FederateConfig, phases: list[Phase]) -> None:

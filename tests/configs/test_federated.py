@@ -36,6 +36,17 @@ def test_groups_of_clients_are_averaged_alone():
         replace(CONFIG, plan=PlanConfig(groups=2), aggregator="secure")
 
 
+@pytest.mark.parametrize("plan", [{"kind": "budget"}, {"kind": "flat", "budget": 1e6}])
+def test_a_budget_is_for_its_own_plan(plan):
+    with pytest.raises(ValueError, match="budget must be positive with kind=budget"):
+        PlanConfig(**plan)
+
+
+def test_a_budget_of_seconds_needs_to_know_what_a_parameter_takes():
+    with pytest.raises(ValueError, match="seconds_per_parameter must be positive with budget_of"):
+        PlanConfig(kind="budget", budget=0.5, budget_of="seconds")
+
+
 def test_only_chosen_blocks_can_be_frozen():
     with pytest.raises(ValueError, match=r"chosen=freeze needs blocks .* got kind=flat"):
         PlanConfig(kind="flat", chosen="freeze")

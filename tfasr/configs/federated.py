@@ -22,10 +22,17 @@ class PlanConfig:
     Args:
         kind: "ambient" and "critical" give `rate` to the blocks at that end of the ranking and
             `base_rate` to all others; "flat" gives `rate` to all; "manual" gives each block its
-            own of `rates`; "full" leaves nothing out.
+            own of `rates`; "full" leaves nothing out; "budget" finds the rates that lose least
+            where a client may have no more than `budget`, by the upper ends of the intervals of
+            the ranking's penalties.
         blocks: How many blocks are at that end.
         rate: Share left out of the chosen blocks, in [0, 1).
         base_rate: Share left out of all others, in [0, 1).
+        budget: With "budget", what a client may have: so many bytes or seconds.
+        budget_of: "bytes" down and up in a round, in float32; "memory", bytes of weights, of what
+            they were before the round and of gradients, activations not counted; or "seconds" of
+            a step, taken to grow by `seconds_per_parameter`.
+        seconds_per_parameter: As measured on a client, by two sizes of a model.
         rates: With "manual", the share left out of each block, the lowest block first, in [0, 1).
         axes: What is left out: "ff_units", inner units of the feed-forward modules; "heads" of
             attention; "channels" of the convolution, in whole groups where they are normalised
@@ -43,10 +50,13 @@ class PlanConfig:
             multiplies it by the inverse of their share, as dropout does.
     """
 
-    kind: Literal["full", "flat", "ambient", "critical", "manual"] = "ambient"
+    kind: Literal["full", "flat", "ambient", "critical", "manual", "budget"] = "ambient"
     blocks: int = 2
     rate: float = 0.5
     base_rate: float = 0.1
+    budget: float = 0.0
+    budget_of: Literal["bytes", "memory", "seconds"] = "bytes"
+    seconds_per_parameter: float = 0.0
     rates: tuple[float, ...] = ()
     axes: tuple[Axis, ...] = ("ff_units",)
     chosen: Literal["train", "freeze", "seed", "seed_and_train"] = "train"
@@ -67,7 +77,18 @@ class PlanConfig:
                 "rates must be given, one for each block, with kind=manual and no other; "
                 f"got kind={self.kind}, rates={self.rates}"
             )
-        if self.chosen != "train" and not self.needs_ranking:
+        if (self.kind == "budget") != (self.budget > 0):
+            raise ValueError(
+                "budget must be positive with kind=budget, and is for no other; "
+                f"got kind={self.kind}, budget={self.budget}"
+            )
+        if self.kind == "budget" and self.budget_of == "seconds":
+            if not self.seconds_per_parameter > 0:
+                raise ValueError(
+                    "seconds_per_parameter must be positive with budget_of=seconds; "
+                    f"got seconds_per_parameter={self.seconds_per_parameter}"
+                )
+        if self.chosen != "train" and self.kind not in ("ambient", "critical"):
             raise ValueError(
                 f"chosen={self.chosen} needs blocks that kind=ambient or critical chooses; "
                 f"got kind={self.kind}"
@@ -77,8 +98,8 @@ class PlanConfig:
 
     @property
     def needs_ranking(self) -> bool:
-        """Whether blocks are chosen by what `tfasr study` found."""
-        return self.kind in ("ambient", "critical")
+        """Whether blocks are chosen or weighed by what `tfasr study` found."""
+        return self.kind in ("ambient", "critical", "budget")
 
 
 # No change of the waveform: a client's own recordings are what it is to learn.
@@ -111,9 +132,9 @@ class FederateConfig:
             "clipping", the mean of updates clipped to a norm that four in five of them have;
             "zeroing", the mean with wildly large ones taken for zeros; "dp", the plain mean of
             clipped updates with Gaussian noise, which makes it differentially private to the
-            epsilon that is printed; "quantised", the mean of updates sent in 8 bits a coordinate; "secure", the
-            mean as a sum of integers, which a server could be kept from reading one by one. TFF's
-            open runtime has that sum's arithmetic, not its cryptography.
+            epsilon that is printed; "quantised", the mean of updates sent in 8 bits a coordinate;
+            "secure", the mean as a sum of integers, which a server could be kept from reading one
+            by one. TFF's open runtime has that sum's arithmetic, not its cryptography.
         averaging: What a weight's sum of updates is divided by where `plan.groups` differ in what
             they train: "counted", by the utterances of the clients that trained it;
             "zero_filled", by those of all, as if the others had left it alone. With one group

@@ -5,6 +5,15 @@ from typing import Any
 
 from tfasr.configs.federated import Axis, PlanConfig
 from tfasr.configs.model import ModelConfig
+from tfasr.federated.budget import (
+    Droppable,
+    Spending,
+    cautious_penalties,
+    droppable,
+    most_parameters,
+    spend,
+    spend_evenly,
+)
 from tfasr.models.building import Units, full_units
 from tfasr.study.ranking import Ranking
 
@@ -61,7 +70,9 @@ def client_plan(
         ValueError: As `kept_units`.
     """
     units = kept_units(plan, config, ranking)
-    chosen = tuple(sorted(_chosen(plan, ranking))) if ranking and plan.needs_ranking else ()
+    chosen: tuple[int, ...] = ()
+    if ranking and plan.chosen != "train":
+        chosen = tuple(sorted(_chosen(plan, ranking)))
     return ClientPlan(
         units=units,
         frozen=chosen if plan.chosen in ("freeze", "seed") else (),
@@ -102,14 +113,7 @@ def block_rates(plan: PlanConfig, num_blocks: int, ranking: Ranking | None = Non
         return list(plan.rates)
     if plan.kind == "flat":
         return [plan.rate] * num_blocks
-    if ranking is None:
-        raise ValueError(f"plan.kind={plan.kind} needs a ranking; run `tfasr study` first")
-    if len(ranking.blocks) != num_blocks:
-        raise ValueError(
-            "the ranking must name every block; "
-            f"got {len(ranking.blocks)} of num_blocks={num_blocks}"
-        )
-    chosen = _chosen(plan, ranking)
+    chosen = _chosen(plan, _required(plan, num_blocks, ranking))
     return [plan.rate if block in chosen else plan.base_rate for block in range(num_blocks)]
 
 
@@ -137,6 +141,8 @@ def kept_units(
             f"plan.axes must be among those of the model, {sorted(set(axes.values()))}; "
             f"got {missing[0]} with family={config.family}"
         )
+    if plan.kind == "budget":
+        return _affordable(plan, config, ranking)
     rates = block_rates(plan, config.num_blocks, ranking)
     return [
         {
@@ -147,6 +153,50 @@ def kept_units(
         }
         for block, (modules, rate) in enumerate(zip(full, rates, strict=True))
     ]
+
+
+def budget_spendings(
+    plan: PlanConfig, model: Droppable, ranking: Ranking | None
+) -> tuple[Spending, Spending]:
+    """Spends a plan's budget by a ranking, and evenly.
+
+    Args:
+        plan: Of the kind "budget".
+        model: What there is to drop of the plan's axes.
+        ranking: Of its blocks.
+
+    Returns:
+        The rates that lose least, and the one rate of all blocks at the same budget.
+
+    Raises:
+        ValueError: There is no ranking, or one of another number of blocks or without intervals;
+            or the budget is too small.
+    """
+    penalties = cautious_penalties(_required(plan, len(model.units), ranking))
+    most = most_parameters(plan)
+    return spend(model, penalties, most), spend_evenly(model, penalties, most)
+
+
+def _affordable(
+    plan: PlanConfig, config: ModelConfig, ranking: Ranking | None
+) -> list[dict[str, int]]:
+    model = droppable(config, [module for module, axis in AXES.items() if axis in plan.axes])
+    best, _ = budget_spendings(plan, model, ranking)
+    return [
+        {**units, **{module: model.kept(rate, count) for module, count in some.items()}}
+        for units, some, rate in zip(full_units(config), model.units, best.rates, strict=True)
+    ]
+
+
+def _required(plan: PlanConfig, num_blocks: int, ranking: Ranking | None) -> Ranking:
+    if ranking is None:
+        raise ValueError(f"plan.kind={plan.kind} needs a ranking; run `tfasr study` first")
+    if len(ranking.blocks) != num_blocks:
+        raise ValueError(
+            "the ranking must name every block; "
+            f"got {len(ranking.blocks)} of num_blocks={num_blocks}"
+        )
+    return ranking
 
 
 def _chosen(plan: PlanConfig, ranking: Ranking) -> tuple[int, ...]:
