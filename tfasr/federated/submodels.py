@@ -128,9 +128,9 @@ class SubModels:
         """
         seeded = self.seeding.entries
         small = self.slice_weights(weights, round_number)
-        message = collections.OrderedDict[str, Any](
-            weights=[part for place, part in enumerate(small) if place not in seeded]
-        )
+        message: dict[str, Any] = {
+            "weights": [part for place, part in enumerate(small) if place not in seeded]
+        }
         if seeded:
             message["seeds"] = self.seeding.seeds()
             message["fingerprints"] = self.seeding.fingerprints(
@@ -138,7 +138,9 @@ class SubModels:
             )
         if seeded or self.groups > 1:
             message["draw"] = tf.identity(round_number)
-        return message
+        # TFF's runtime puts what a client selects into a dataset in the order of its type, and
+        # tf.data takes it out in the order of the names.
+        return collections.OrderedDict(sorted(message.items()))
 
     def receive(self, message: Any) -> list[tf.Tensor]:
         """Makes a client's weights of what it was sent.
