@@ -36,7 +36,9 @@ def test_groups_of_clients_are_averaged_alone():
         replace(CONFIG, plan=PlanConfig(groups=2), aggregator="secure")
 
 
-@pytest.mark.parametrize("plan", [{"kind": "budget"}, {"kind": "flat", "budget": 1e6}])
+@pytest.mark.parametrize(
+    "plan", [{"kind": "budget"}, {"kind": "flat", "budget": 1e6}, {"kind": "flat", "budget": -1}]
+)
 def test_a_budget_is_for_its_own_plan(plan):
     with pytest.raises(ValueError, match="budget must be positive with kind=budget"):
         PlanConfig(**plan)

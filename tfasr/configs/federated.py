@@ -77,7 +77,7 @@ class PlanConfig:
                 "rates must be given, one for each block, with kind=manual and no other; "
                 f"got kind={self.kind}, rates={self.rates}"
             )
-        if (self.kind == "budget") != (self.budget > 0):
+        if self.budget < 0 or (self.kind == "budget") != (self.budget > 0):
             raise ValueError(
                 "budget must be positive with kind=budget, and is for no other; "
                 f"got kind={self.kind}, budget={self.budget}"
