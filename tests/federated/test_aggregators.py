@@ -84,20 +84,29 @@ def test_a_secure_sum_is_the_mean_but_for_its_rounding():
     np.testing.assert_allclose(result, [2.5, 2.5], atol=1e-5)
 
 
-@pytest.mark.parametrize("kind", KINDS)
-def test_each_moves_what_was_trained_of_a_sub_model_and_nothing_else(kind, noise):
+@pytest.fixture(scope="module")
+def half_a_block():
+    """Sub-models of one block with half its units, their updates' type, and what takes them."""
     encoder = EncoderConfig(num_blocks=1, dim=8, num_heads=2, conv_kernel=3, norm_groups=2)
     model = ModelConfig(encoder=encoder, num_mels=4, vocabulary=3)
     plan = ClientPlan(units=[{"feed_forward_1": 8, "attention": 1}])
     submodels = SubModels(model, plan, seed=0)
     shapes = [entry.shape for entry in submodels.small]
     update_type = tff.to_type([tff.TensorType(np.float32, shape) for shape in shapes])
+    finalizer = build_finalizer(
+        submodels, server_optimizer(CONFIG), update_type, submodels.scatter_update
+    )
+    return submodels, update_type, finalizer
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_each_moves_what_was_trained_of_a_sub_model_and_nothing_else(kind, half_a_block, noise):
+    submodels, update_type, finalizer = half_a_block
     config = replace(CONFIG, aggregator=kind)
     aggregator = make_aggregator(config).create(update_type, tff.TensorType(np.float32))
-    finalizer = build_finalizer(
-        submodels, server_optimizer(config), update_type, submodels.scatter_update
-    )
-    updates = [[0.01 * noise(*shape, seed=client) for shape in shapes] for client in (0, 1)]
+    updates = [
+        [0.01 * noise(*entry.shape, seed=client) for entry in submodels.small] for client in (0, 1)
+    ]
     output = aggregator.next(aggregator.initialize(), updates, [1.0, 1.0])
     weights = [np.zeros(entry.shape, np.float32) for entry in submodels.full]
     moved = finalizer.next(finalizer.initialize(), weights, output.result).result

@@ -136,9 +136,13 @@ def test_seeded_blocks_are_trained_from_their_draws_or_left_alone(
     assert moved == {None, 0, 1} - set(frozen)
 
 
-def test_a_round_stops_where_a_seed_does_not_give_the_server_s_block(origin, config, population):
-    plan = ClientPlan(units=[{}, {}], frozen=(0,), seeded=(0,))
-    server = Server(build_process(origin.model_config, plan, config), origin.trained_model())
+def test_a_round_stops_where_a_seed_does_not_give_the_server_s_block(one_block, config, population):
+    model_config, make = one_block
+    model = make()
+    for entry in Layout(model).entries:
+        entry.variable.assign_add(tf.ones_like(entry.variable))
+    plan = ClientPlan(units=[{}], frozen=(0,), seeded=(0,))
+    server = Server(build_process(model_config, plan, config), model)
     with pytest.raises(Exception, match="blocks drawn from a seed must be the server's"):
         server.next(0, [population.pipeline.round(population.clients[0], 0)])
 
@@ -149,20 +153,27 @@ SHARE = float(1 - np.float32(0.999))
 
 # What each remembers of a gradient of 1 after none, one and two updates with it.
 @pytest.mark.parametrize(
-    ("server", "name", "expected"),
+    ("server", "memory"),
     [
-        ("momentum", "accumulator", [0, 1, 1.9]),
-        ("adam", "accumulator", [0, 0.1, 0.19]),
-        ("adam", "preconditioner", [0, SHARE, 2 * SHARE - SHARE**2]),
-        ("yogi", "accumulator", [0, 0.1, 0.19]),
-        ("yogi", "preconditioner", [1e-6, 1e-6 + SHARE, 1e-6 + 2 * SHARE]),
+        ("momentum", {"accumulator": [0, 1, 1.9]}),
+        (
+            "adam",
+            {"accumulator": [0, 0.1, 0.19], "preconditioner": [0, SHARE, 2 * SHARE - SHARE**2]},
+        ),
+        (
+            "yogi",
+            {
+                "accumulator": [0, 0.1, 0.19],
+                "preconditioner": [1e-6, 1e-6 + SHARE, 1e-6 + 2 * SHARE],
+            },
+        ),
     ],
+    ids=["momentum", "adam", "yogi"],
 )
 def test_a_coordinate_that_was_not_trained_keeps_its_weight_and_state(
-    origin, config, server, name, expected
+    one_block, config, server, memory
 ):
-    plan = ClientPlan(units=[{}, {"feed_forward_2": 32}])
-    submodels = SubModels(origin.model_config, plan, config.seed)
+    submodels = SubModels(one_block[0], ClientPlan(units=[{"feed_forward_2": 32}]), config.seed)
     finalizer = build_finalizer(
         submodels,
         server_optimizer(replace(config, server=server)),
@@ -173,14 +184,15 @@ def test_a_coordinate_that_was_not_trained_keeps_its_weight_and_state(
     update = [np.ones(entry.shape, np.float32) for entry in submodels.small]
     first = finalizer.next(finalizer.initialize(), weights, update)
     second = finalizer.next(first.state, first.result, update)
-    place = [entry.name for entry in submodels.full].index("block_1/feed_forward_2/up/bias")
+    place = [entry.name for entry in submodels.full].index("block_0/feed_forward_2/up/bias")
     trained = [
-        np.isin(np.arange(64), submodels.indices(number)[1, "feed_forward_2"]) for number in (0, 1)
+        np.isin(np.arange(64), submodels.indices(number)[0, "feed_forward_2"]) for number in (0, 1)
     ]
     times = np.add(*map(np.int32, trained))
     assert set(times) == {0, 1, 2}
-    remembered = second.state["optimizer"][name][place]
-    np.testing.assert_allclose(remembered, np.choose(times, expected), rtol=1e-5)
+    for name, expected in memory.items():
+        remembered = second.state["optimizer"][name][place]
+        np.testing.assert_allclose(remembered, np.choose(times, expected), rtol=1e-5)
     assert (second.result[place] == 0).sum() == (times == 0).sum()
     # Trained in the first round alone: the second, which has the memory of it, moves it no more.
     alone = trained[0] & ~trained[1]
