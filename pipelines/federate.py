@@ -1,22 +1,29 @@
 """`tfasr federate`: federated rounds with smaller client models, from a run to a run."""
 
+import tensorflow as tf
+
 from pipelines.progress import ProgressLine
 from tfasr.artifacts.files import read_json_lines, write_json
 from tfasr.configs.federated import FederateConfig, PlanConfig
 from tfasr.configs.model import ModelConfig
-from tfasr.data.clients import ClientPipeline, write_clients
+from tfasr.data.clients import ClientPipeline, read_clients, write_clients
 from tfasr.data.pipelines import evaluation_batches
 from tfasr.data.prepared import PreparedData
-from tfasr.evaluation.transcription import Validation
+from tfasr.evaluation.transcription import Validation, model_transcriber, transcribe_batches
 from tfasr.federated.aggregators import epsilon
 from tfasr.federated.budget import droppable
 from tfasr.federated.folder import check_tokens, create_run
+from tfasr.federated.personalisation import QUARTILES, personalisation
 from tfasr.federated.phases import Phase, build_phases
 from tfasr.federated.plans import AXES, budget_spendings, client_plan
-from tfasr.federated.rounds import LOG, FederatedTrainer, Population
+from tfasr.federated.population import Population
+from tfasr.federated.round_log import LOG
+from tfasr.federated.rounds import FederatedTrainer
 from tfasr.models.layout import Layout, weights_hash
 from tfasr.study.ranking import Ranking
 from tfasr.training.run import Run
+
+PER_CLIENT = "per_client.json"
 
 
 def run(config: FederateConfig) -> None:
@@ -33,6 +40,8 @@ def run(config: FederateConfig) -> None:
     done = max(folder.checkpoints.steps(), default=0)
     if done >= config.rounds:
         print(f"{config.out}: already ran {done} rounds; a higher --rounds prolongs it")
+        if config.per_client:
+            _compare_clients(config, folder, data)
         return
     if done:
         print(f"{config.out}: goes on from round {done}")
@@ -46,9 +55,12 @@ def run(config: FederateConfig) -> None:
         )
     phases = build_phases(folder.model_config, plan, config)
     _print_plan(config, phases)
-    validate = _validation(config, folder, data)
+    batches = _validation_batches(config, folder, data)
+    validate = Validation(batches, folder.tokenizer.pieces)
     FederatedTrainer(folder, config, phases, population, validate).train(ProgressLine("federate"))
     _print_outcome(config, folder)
+    if config.per_client:
+        _compare_clients(config, folder, data)
 
 
 def _refuse_other_models(origin: Run) -> None:
@@ -78,13 +90,15 @@ def _population(config: FederateConfig, folder: Run, data: PreparedData) -> Popu
         config.out / "clients",
         domains=_domains(config, data),
         limits=folder.config.batching,
+        config=config.clients,
+        seed=config.seed,
     )
     hours = sum(client.seconds for client in clients) / 3600
     utterances = sum(client.utterances for client in clients)
     domains = ", ".join(_domains(config, data)) or "all"
     print(
-        f"federate: {len(clients)} clients, {utterances} utterances, {hours:.2f} h, "
-        f"domains {domains}"
+        f"federate: {len(clients)} clients by {config.clients.by}, {utterances} utterances, "
+        f"{hours:.2f} h, domains {domains}"
     )
     pipeline = ClientPipeline(
         extractor=folder.extractor,
@@ -92,20 +106,45 @@ def _population(config: FederateConfig, folder: Run, data: PreparedData) -> Popu
         masking=config.masking,
         batch=config.client_batch,
         steps=config.client_steps,
+        straggler_share=config.clients.straggler_share,
         seed=config.seed,
     )
-    return Population(clients, pipeline)
+    return Population(clients, pipeline, config.clients)
 
 
-def _validation(config: FederateConfig, folder: Run, data: PreparedData) -> Validation:
+def _validation_batches(config: FederateConfig, folder: Run, data: PreparedData) -> tf.data.Dataset:
     domains = _domains(config, data)
-    batches = evaluation_batches(
+    return evaluation_batches(
         data.source("valid"),
         data.durations("valid", domains),
         domains=domains,
         extractor=folder.extractor,
     )
-    return Validation(batches, folder.tokenizer.pieces)
+
+
+def _compare_clients(config: FederateConfig, folder: Run, data: PreparedData) -> None:
+    clients = [client.name for client in read_clients(config.out / "clients")]
+    batches = _validation_batches(config, folder, data)
+    pieces = folder.tokenizer.pieces
+    before, after = (
+        transcribe_batches(model_transcriber(run.trained_model(), pieces), batches)
+        for run in (Run(config.run), folder)
+    )
+    found = personalisation(
+        before, after, clients, "domain" if config.clients.by == "domain" else "speaker"
+    )
+    write_json(config.out / PER_CLIENT, found.to_json())
+    print(
+        f"federate: word error rates of {len(found.rates)} of {len(clients)} clients, in percent:"
+    )
+    print(f"  {'':8}" + "".join(f"{name:>16}" for name in QUARTILES))
+    for name, values in found.quartiles().items():
+        print(f"  {name:8}" + "".join(f"{100 * value:16.2f}" for value in values))
+    for name, rates in {"worst": found.worst, "most harmed": found.most_harmed}.items():
+        print(
+            f"  {name} is {rates.client}: {100 * rates.before:.2f} before, "
+            f"{100 * rates.after:.2f} after, of {rates.words} words"
+        )
 
 
 def _print_budget(plan: PlanConfig, model: ModelConfig, ranking: Ranking | None) -> None:

@@ -3,6 +3,7 @@ from pathlib import Path
 
 import pytest
 
+from tfasr.configs.clients import ClientsConfig
 from tfasr.configs.federated import FederateConfig, PlanConfig
 from tfasr.configs.loading import from_mapping, to_mapping
 
@@ -85,5 +86,17 @@ def test_the_ranking_lies_in_the_run_unless_it_is_given():
 
 def test_settings_survive_yaml():
     plan = PlanConfig(kind="manual", rates=(0.1, 0.2), axes=("heads",))
-    for config in (CONFIG, replace(CONFIG, plan=plan)):
+    clients = ClientsConfig(by="dirichlet", count=7, sampling="weighted", dropout_share=0.1)
+    for config in (CONFIG, replace(CONFIG, plan=plan), replace(CONFIG, clients=clients)):
         assert from_mapping(FederateConfig, to_mapping(config), "here") == config
+
+
+def test_an_epsilon_is_of_uniform_sampling_alone():
+    with pytest.raises(ValueError, match=r"aggregator=dp needs clients\.sampling=uniform"):
+        replace(CONFIG, aggregator="dp", clients=ClientsConfig(sampling="weighted"))
+
+
+@pytest.mark.parametrize("by", ["dirichlet", "size"])
+def test_clients_are_told_apart_where_the_validation_split_names_them(by):
+    with pytest.raises(ValueError, match=rf"needs clients\.by=speaker or domain.*by={by}"):
+        replace(CONFIG, per_client=True, clients=ClientsConfig(by=by))

@@ -21,8 +21,8 @@ from tfasr.data.clients import ClientPipeline, write_clients
 from tfasr.data.prepared import PreparedData
 from tfasr.data.shards import Record, write_shard
 from tfasr.federated.plans import ClientPlan, client_plan
+from tfasr.federated.population import Population
 from tfasr.federated.process import build_process
-from tfasr.federated.rounds import Population
 from tfasr.models.layout import Layout, weights_hash
 from tfasr.study.ranking import Ranking
 from tfasr.text.tokenizer import Tokenizer, train_tokenizer
@@ -138,16 +138,24 @@ def make_population(origin: Run, data: PreparedData) -> Callable[[FederateConfig
 
     def make(config: FederateConfig) -> Population:
         limits = BatchConfig(min_seconds=0.1, max_seconds=5.0)
-        clients = write_clients(data, config.out / "clients", domains=(), limits=limits)
+        clients = write_clients(
+            data,
+            config.out / "clients",
+            domains=(),
+            limits=limits,
+            config=config.clients,
+            seed=config.seed,
+        )
         pipeline = ClientPipeline(
             extractor=origin.extractor,
             augmentation=config.augmentation,
             masking=config.masking,
             batch=config.client_batch,
             steps=config.client_steps,
+            straggler_share=config.clients.straggler_share,
             seed=config.seed,
         )
-        return Population(clients, pipeline)
+        return Population(clients, pipeline, config.clients)
 
     return make
 

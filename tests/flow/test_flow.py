@@ -61,7 +61,8 @@ def url(model):
 def federation(data, run, ranking):
     """The folder of an adapted run, how to adapt it, and what was said of it."""
     folder = run.with_name("adapted")
-    options = "--plan.blocks 1 --plan.base_rate 0 --rounds 1 --client_steps 2 --client_batch 4"
+    options = """--plan.blocks 1 --plan.base_rate 0 --rounds 1 --clients_per_round 1
+        --client_steps 2 --client_batch 4 --per_client true"""
     arguments = ["federate", "--run", run, "--data", data, "--out", folder, *options.split()]
     with contextlib.redirect_stdout(io.StringIO()) as told:
         tfasr(*arguments)
@@ -173,7 +174,7 @@ def test_the_withheld_domain_is_adapted_to(adapted, data, tmp_path):
 @pytest.mark.federated
 def test_an_adaptation_says_what_came_of_it(federation, ranking, capsys):
     folder, arguments, told = federation
-    assert "1 clients, 48 utterances" in told
+    assert "1 clients by speaker, 48 utterances" in told
     # Of 64 units, half of those of the most ambient block are left out.
     units = ["32" if b in Ranking.read(ranking).most_ambient(1) else "64" for b in (0, 1)]
     assert f"feed_forward_1: {' '.join(units)}\n" in told
@@ -187,6 +188,19 @@ def test_an_adaptation_says_what_came_of_it(federation, ranking, capsys):
 def test_an_adapted_run_is_exported_by_the_ranking_of_its_origin(adapted, ranking, tmp_path):
     freeze = ["--freeze.blocks", "1", "--freeze.ranking", ranking]
     tfasr("export", "--run", adapted, *freeze, "--out", tmp_path / "tones")
+
+
+@pytest.mark.federated
+def test_an_adaptation_says_whom_it_helped(federation):
+    folder, _, told = federation
+    found = read_json(folder / "per_client.json")
+    [client] = found["clients"]
+    # The validation split's four utterances on the phone, of three words each, are all bo's.
+    assert (client["client"], client["words"]) == ("bo", 12)
+    rows = read_json_lines(folder / "rounds.jsonl")
+    assert client["before"] == rows[0]["wer"]
+    assert client["after"] == min(row["wer"] for row in rows)
+    assert f"worst is bo: {100 * client['before']:.2f} before" in told
 
 
 @pytest.mark.federated

@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from tfasr.configs.clients import ClientsConfig
 from tfasr.configs.features import AugmentConfig, SpecAugmentConfig
 
 Axis = Literal["ff_units", "heads", "channels"]
@@ -110,7 +111,7 @@ LIGHT_MASKING = SpecAugmentConfig(time_masks=2, time_width=10, time_share=0.05)
 
 @dataclass(frozen=True, kw_only=True)
 class FederateConfig:
-    """Goes on training a run on many clients, one a speaker, and writes another run.
+    """Goes on training a run on many clients and writes another run.
 
     Args:
         run: The run to start from, at the checkpoint with its lowest error rate.
@@ -118,10 +119,11 @@ class FederateConfig:
         out: The new run's folder. An unfinished one is resumed, a finished one is left alone.
         ranking: What `tfasr study` found; where it is not given, RUN/study/ranking.json.
         plan: What is left out of a client's model.
+        clients: Who the clients are, how a round draws them, and which of them fail it.
         domains: Domains of the clients' speech; empty means those that the data withheld, or
             all where it withheld none.
         rounds: Rounds to the end; more of them prolong a finished run.
-        clients_per_round: Clients in a round; all of them where there are fewer.
+        clients_per_round: Clients drawn for a round; no more than there are.
         client_steps: Most steps of a client in a round; it sees an utterance at most once.
         client_batch: Utterances in a step.
         client_learning_rate: Of the clients' SGD.
@@ -151,6 +153,9 @@ class FederateConfig:
         augmentation: Of the clients' waveforms.
         masking: Of their features.
         evaluate_every: Rounds between evaluations on the validation split of `domains`.
+        per_client: Whether, after the last round, each client's own validation utterances are
+            transcribed with the model it all began with and with the best one, to see whom the
+            rounds helped and whom they harmed. Needs clients by speaker or domain.
         seed: Decides clients, slices, order, masks and dropout of every round.
     """
 
@@ -159,6 +164,7 @@ class FederateConfig:
     out: Path
     ranking: Path = Path()
     plan: PlanConfig = field(default_factory=PlanConfig)
+    clients: ClientsConfig = field(default_factory=ClientsConfig)
     domains: tuple[str, ...] = ()
     rounds: int = 50
     clients_per_round: int = 8
@@ -177,6 +183,7 @@ class FederateConfig:
     augmentation: AugmentConfig = PLAIN_AUDIO
     masking: SpecAugmentConfig = LIGHT_MASKING
     evaluate_every: int = 10
+    per_client: bool = False
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -192,6 +199,16 @@ class FederateConfig:
             raise ValueError(
                 f"aggregator={self.aggregator} needs one sub-model a round; "
                 f"got plan.groups={self.plan.groups}"
+            )
+        if self.aggregator == "dp" and self.clients.sampling != "uniform":
+            raise ValueError(
+                "aggregator=dp needs clients.sampling=uniform, for which its epsilon holds; "
+                f"got clients.sampling={self.clients.sampling}"
+            )
+        if self.per_client and self.clients.by not in ("speaker", "domain"):
+            raise ValueError(
+                "per_client needs clients.by=speaker or domain, whose validation utterances are "
+                f"known; got clients.by={self.clients.by}"
             )
         if not self.client_proximal >= 0:
             raise ValueError(

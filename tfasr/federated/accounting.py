@@ -22,6 +22,7 @@ class Account:
     Args:
         parameters_full: Parameters of the server's model.
         parameters_client: Parameters of a client's model.
+        parameters_down: Those of them that it is sent as such, not as seeds.
         parameters_trained: Those that it trains and returns.
         bytes_down: What a client receives: its weights, in float32, but for blocks that travel
             as seeds.
@@ -31,6 +32,7 @@ class Account:
 
     parameters_full: int
     parameters_client: int
+    parameters_down: int
     parameters_trained: int
     bytes_down: int
     bytes_up: int
@@ -70,6 +72,7 @@ def account(
     return Account(
         parameters_full=full.parameters(),
         parameters_client=client.parameters(),
+        parameters_down=sent,
         parameters_trained=sum(entry.size for entry in returned),
         bytes_down=FLOAT_BYTES * sent + down,
         bytes_up=up + sum(_bytes_up(entry, aggregator) for entry in returned),

@@ -7,10 +7,8 @@ from pathlib import Path
 from tfasr.artifacts.files import (
     atomic_path,
     read_json,
-    read_json_lines,
     sha256_of,
     write_json,
-    write_json_lines,
     write_text,
 )
 from tfasr.configs.federated import FederateConfig
@@ -20,7 +18,7 @@ from tfasr.federated.plans import ClientPlan
 from tfasr.training.run import Run
 
 # More rounds only prolong a run; where its folders lie changes nothing in it.
-_MOVABLE = frozenset({"run", "data", "out", "ranking", "rounds", "evaluate_every"})
+_MOVABLE = frozenset({"run", "data", "out", "ranking", "rounds", "evaluate_every", "per_client"})
 
 
 def create_run(config: FederateConfig, plan: ClientPlan) -> Run:
@@ -81,9 +79,3 @@ def check_tokens(run: Run, data: PreparedData) -> None:
             f"{data.folder}: must be encoded with the tokenizer of {run.folder}; "
             "use the data that the run was trained on"
         )
-
-
-def keep_rounds(log: Path, last: int) -> None:
-    """Takes rounds after `last` out of `rounds.jsonl`; they are about to be run again."""
-    if log.exists():
-        write_json_lines(log, (row for row in read_json_lines(log) if row["round"] <= last))

@@ -2,20 +2,19 @@
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import tensorflow as tf
 import tensorflow_federated as tff
 
-from tfasr.artifacts.files import append_json_line, write_json
+from tfasr.artifacts.files import write_json
 from tfasr.configs.federated import FederateConfig
-from tfasr.configs.seeds import counted_generator
-from tfasr.data.clients import Client, ClientPipeline
 from tfasr.evaluation.transcription import Validation
-from tfasr.federated.folder import keep_rounds
 from tfasr.federated.groups import grouped
 from tfasr.federated.phases import Phase
+from tfasr.federated.population import Drawn, Population
+from tfasr.federated.round_log import RoundLog, turnout
 from tfasr.federated.seeding import SeededBlocks
 from tfasr.federated.workers import worker_context
 from tfasr.models.building import build_model
@@ -23,27 +22,6 @@ from tfasr.models.layout import Layout, weights_hash
 from tfasr.training.checkpoints import Progress
 from tfasr.training.loop import Report
 from tfasr.training.run import Run
-
-LOG = "rounds.jsonl"
-
-
-@dataclass(frozen=True)
-class Population:
-    """The clients, and what each of them trains on.
-
-    Args:
-        clients: All of them.
-        pipeline: From a client and a round to batches.
-    """
-
-    clients: Sequence[Client]
-    pipeline: ClientPipeline
-
-    def sample(self, size: int, seed: int, round_number: int) -> list[Client]:
-        """Draws the clients of a round without replacement; all where there are too few."""
-        generator = counted_generator(seed, "clients", round_number)
-        size = min(size, len(self.clients))
-        return [self.clients[i] for i in generator.choice(len(self.clients), size, replace=False)]
 
 
 class FederatedTrainer:
@@ -73,6 +51,7 @@ class FederatedTrainer:
         # one of them was last made, and a process makes its models in graphs.
         self.model = build_model(run.model_config)
         self.phases = phases
+        self.log = RoundLog(run.folder)
 
     def train(self, report: Report) -> Progress:
         """Runs the rounds that are left, a checkpoint after every one.
@@ -90,19 +69,19 @@ class FederatedTrainer:
             server = Server(self.phases[0].process, self.model)
             progress = self._resume(server)
             while progress.step < self.config.rounds:
-                progress, loss = self._round(server, progress)
+                progress, figures = self._round(server, progress)
                 self.run.checkpoints.save(server.checkpoint, progress)
-                report(progress.step, self.config.rounds, loss=loss, **progress.validation)
+                report(progress.step, self.config.rounds, **figures)
         return progress
 
     def _resume(self, server: "Server") -> Progress:
         self.run.checkpoints.remove_unfinished()
-        steps, log = self.run.checkpoints.steps(), self.run.folder / LOG
+        steps = self.run.checkpoints.steps()
         if steps:
             progress = self.run.checkpoints.restore(server.checkpoint, steps[-1])
-            keep_rounds(log, progress.step)
+            self.log.keep(progress.step)
             return progress
-        keep_rounds(log, -1)
+        self.log.keep(-1)
         origin = Run(self.config.run).trained_model()
         for variable, value in zip(self.model.variables, origin.variables, strict=True):
             variable.assign(value)
@@ -113,43 +92,66 @@ class FederatedTrainer:
         origin_hash = weights_hash(Layout(origin))
         write_json(self.run.folder / "origin.json", {"model_hash": origin_hash})
         progress = Progress(validation=self.validate(self.model))
-        append_json_line(log, {"round": 0, **progress.validation})
+        self.log.write({"round": 0, **progress.validation})
         self.run.checkpoints.save(server.checkpoint, progress)
         return progress
 
-    def _round(self, server: "Server", progress: Progress) -> tuple[Progress, float]:
+    def _round(self, server: "Server", progress: Progress) -> tuple[Progress, dict[str, float]]:
         started, number = time.monotonic(), progress.step
-        clients = self.population.sample(self.config.clients_per_round, self.config.seed, number)
-        data = [self.population.pipeline.round(client, number) for client in clients]
+        drawn = self.population.sample(self.config.clients_per_round, self.config.seed, number)
         phase = [phase for phase in self.phases if phase.first <= number][-1]
-        server.process = phase.process
-        if phase.plan.groups > 1:
-            data = grouped(data, phase.plan.groups)
-        metrics = server.next(number, data)
-        finite = round(float(metrics["clients"]))
-        if not finite:
-            raise ValueError(
-                f"some client's update must be finite; got none of {len(clients)} in round "
-                f"{number + 1}. Lower client_learning_rate={self.config.client_learning_rate} "
-                f"or server_learning_rate={self.config.server_learning_rate}"
-            )
+        outcome = self._train(server, phase, drawn, number)
         seconds = time.monotonic() - started
         done = replace(progress, step=number + 1, seconds=progress.seconds + seconds)
         # Only figures of these very weights may decide which checkpoint is best.
         due = done.step % self.config.evaluate_every == 0 or done.step == self.config.rounds
         done = replace(done, validation=self.validate(self.model) if due else {})
-        loss = float(metrics["loss"])
+        who = turnout(drawn)
+        pace = {"step_seconds": round(seconds / who["steps"], 4)} if who["steps"] else {}
         row = {
             "round": done.step,
-            "clients": [client.speaker for client in clients],
-            "not_finite": len(clients) - finite,
-            "loss": loss,
-            **phase.sizes.to_json(),
+            **who,
+            **outcome,
+            **self.log.traffic(phase.sizes, drawn),
             "seconds": round(seconds, 3),
+            **pace,
             **done.validation,
         }
-        append_json_line(self.run.folder / LOG, row)
-        return done, loss
+        self.log.write(row)
+        loss = {"loss": row["loss"]} if "loss" in row else {}
+        return done, {**loss, **done.validation, **pace, **self.log.megabytes()}
+
+    def _train(
+        self, server: "Server", phase: Phase, drawn: Sequence[Drawn], number: int
+    ) -> dict[str, Any]:
+        data = [self.population.pipeline.round(each.client, number) for each in drawn]
+        if phase.plan.groups > 1:
+            data = grouped(data, phase.plan.groups)
+        # After the groups: a client that does not answer leaves a gap in its own.
+        answering = [each for each in drawn if each.answers]
+        if not answering:
+            return {"not_finite": 0}
+        server.process = phase.process
+        metrics = server.next(number, [data[each.place] for each in answering])
+        finite = round(float(metrics["clients"]))
+        outcome: dict[str, Any] = {"not_finite": len(answering) - finite}
+        if outcome["not_finite"]:
+            outcome["audio_not_finite"] = self.population.not_finite(answering, number)
+        if not finite:
+            raise ValueError(self._nothing_finite(outcome["audio_not_finite"], answering, number))
+        return {**outcome, "loss": float(metrics["loss"])}
+
+    def _nothing_finite(self, deaf: Sequence[str], drawn: Sequence[Drawn], number: int) -> str:
+        rule = f"some client's update must be finite; got none of {len(drawn)} in round "
+        if deaf:
+            return (
+                f"{rule}{number + 1}: NaN or infinity in the features of {', '.join(deaf)}. "
+                "Check augmentation, and the recordings of these clients"
+            )
+        return (
+            f"{rule}{number + 1}. Lower client_learning_rate={self.config.client_learning_rate} "
+            f"or server_learning_rate={self.config.server_learning_rate}"
+        )
 
 
 class Server:
