@@ -143,7 +143,7 @@ def test_a_round_stops_where_a_seed_does_not_give_the_server_s_block(one_block, 
         entry.variable.assign_add(tf.ones_like(entry.variable))
     plan = ClientPlan(units=[{}], frozen=(0,), seeded=(0,))
     server = Server(build_process(model_config, plan, config), model)
-    with pytest.raises(Exception, match="blocks drawn from a seed must be the server's"):
+    with pytest.raises(Exception, match="blocks drawn from a seed must be the server"):
         server.next(0, [population.pipeline.round(population.clients[0], 0)])
 
 

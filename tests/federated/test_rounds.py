@@ -132,7 +132,7 @@ def test_a_line_of_the_log_tells_who_trained_what(finished, sizes):
     config, population, _ = finished
     row = read_json_lines(config.out / "rounds.jsonl")[1]
     assert len(set(row["clients"])) == 2
-    assert set(row["clients"]) <= {client.speaker for client in population.clients}
+    assert set(row["clients"]) <= {client.name for client in population.clients}
     assert row["not_finite"] == 0
     assert row["loss"] > 0
     assert row["steps"] == 4
