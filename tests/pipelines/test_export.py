@@ -184,6 +184,7 @@ def test_an_operation_that_stock_tensorflow_lacks_is_named(config, exported, tmp
         check(folder)
 
 
+@pytest.mark.slow
 def test_a_sweep_writes_its_table_and_the_smallest(config, tiny_data, tmp_path, capsys):
     config = replace(
         config,
