@@ -86,7 +86,12 @@ def compose_groups(
             tff.federated_zip(collections.OrderedDict(client_work=work.measurements)),
         )
 
-    state_type = initialize.type_signature.result.member
+    access = _weights_access(initialize.type_signature.result.member)
+    return tff.learning.templates.LearningProcess(initialize, following, *access)
+
+
+def _weights_access(state_type: Any) -> tuple[Any, Any]:
+    """What takes the weights out of a state, and what puts others in."""
 
     @tff.tensorflow.computation(state_type)
     def get(state: Any) -> Any:
@@ -98,7 +103,7 @@ def compose_groups(
             weights, state.distributor, state.client_work, state.aggregator, state.finalizer
         )
 
-    return tff.learning.templates.LearningProcess(initialize, following, get, put)
+    return get, put
 
 
 def _fetching(submodels: SubModels, groups: int) -> Any:

@@ -134,10 +134,7 @@ class ConformerBlock(keras.layers.Layer):
         self.stride = stack_factor
         self.supports_masking = True
         self.feed_forward_1 = self._first_feed_forward()
-        if attention == "dense" and conv_padding == "causal":
-            self.attention = ChunkedAttention(num_heads, dropout, missing_heads, name="attention")
-        else:
-            self.attention = make_attention(attention, num_heads, dropout, missing_heads)
+        self.attention = self._attention()
         self.convolution = ConvolutionModule(
             conv_kernel,
             conv_norm,
@@ -149,11 +146,7 @@ class ConformerBlock(keras.layers.Layer):
             name="convolution",
         )
         self.feed_forward_2 = FeedForward(ff_units[1], dropout, name="feed_forward_2")
-        if not self.form.norm_before:
-            for module in MODULES[:-1]:
-                without_norm(getattr(self, module))
-        for name in self._norms():
-            setattr(self, name, layer_norm(name))
+        self._place_norms()
 
     def _check(self) -> None:
         settings = self.settings
@@ -177,6 +170,20 @@ class ConformerBlock(keras.layers.Layer):
         if self.stride == 1:
             return FeedForward(units, dropout, name="feed_forward_1")
         return StackedFeedForward(units, self.stride, dropout, name="feed_forward_1")
+
+    def _attention(self) -> RelativeAttention:
+        names = ("num_heads", "dropout", "missing_heads")
+        heads, dropout, missing = (self.settings[name] for name in names)
+        if self.settings["attention"] == "dense" and self.settings["conv_padding"] == "causal":
+            return ChunkedAttention(heads, dropout, missing, name="attention")
+        return make_attention(self.settings["attention"], heads, dropout, missing)
+
+    def _place_norms(self) -> None:
+        if not self.form.norm_before:
+            for module in MODULES[:-1]:
+                without_norm(getattr(self, module))
+        for name in self._norms():
+            setattr(self, name, layer_norm(name))
 
     def _norms(self) -> tuple[str, ...]:
         if self.form.norm_after:
