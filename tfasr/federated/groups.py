@@ -64,10 +64,6 @@ def compose_groups(
             )
         )
 
-    @tff.tensorflow.computation(np.int32)
-    def successor(number: tf.Tensor) -> tf.Tensor:
-        return number + 1
-
     @tff.federated_computation(initialize.type_signature.result, clients_type)
     def following(state: Any, clients: Any) -> Any:
         draws, weights = fetch(state.distributor, state.global_model_weights, clients.group)
@@ -76,7 +72,7 @@ def compose_groups(
         final = finalizer.next(state.finalizer, state.global_model_weights, sums)
         after = tff.learning.templates.LearningAlgorithmState(
             final.result,
-            tff.federated_map(successor, state.distributor),
+            tff.federated_map(_successor, state.distributor),
             work.state,
             state.aggregator,
             final.state,
@@ -88,6 +84,11 @@ def compose_groups(
 
     access = _weights_access(initialize.type_signature.result.member)
     return tff.learning.templates.LearningProcess(initialize, following, *access)
+
+
+@tff.tensorflow.computation(np.int32)
+def _successor(number: tf.Tensor) -> tf.Tensor:
+    return number + 1
 
 
 def _weights_access(state_type: Any) -> tuple[Any, Any]:
