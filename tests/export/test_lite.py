@@ -52,6 +52,7 @@ def test_floats_give_the_text_of_the_model_at_once_and_in_steps(made, noise, for
     assert [runner.transcribe_stream(waveform, 1280) for waveform in waveforms] == expected
 
 
+@pytest.mark.slow
 def test_8_bits_give_almost_that_text_at_once_and_in_steps_and_are_smaller(made, noise):
     lite, heard, pieces = made
     converted = lite.convert("int8")

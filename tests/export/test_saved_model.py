@@ -306,6 +306,7 @@ def test_two_loads_of_a_model_from_seeds_do_not_disturb_each_other(formed, wavef
     assert ask(first, audio) == before
 
 
+@pytest.mark.slow
 def test_the_forms_take_ever_less_room(tiny_run, tmp_path):
     config = tiny_run.model_config
     wide = replace(config, encoder=replace(config.encoder, num_blocks=1, dim=96))
