@@ -7,6 +7,7 @@ Lengths are those of full batches, so nothing is masked.
 
 import contextlib
 import json
+import os
 import sys
 from pathlib import Path
 
@@ -168,6 +169,8 @@ def main() -> None:
     """Answers with the steps of a batch: FOLDER PRECISION eager|compiled."""
     folder, precision, mode = Path(sys.argv[1]), sys.argv[2], sys.argv[3]
     shape = json.loads((folder / "shape.json").read_text())
+    # Two that compile side by side would read each other's half-written files.
+    os.environ["TORCHINDUCTOR_CACHE_DIR"] = str(folder / f"{precision}-{mode}")
     torch.manual_seed(0)
     model = Conformer(shape, shape["dropout"])
     load_weights(model, folder / "weights.npz")
