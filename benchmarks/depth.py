@@ -201,7 +201,7 @@ def main() -> None:
     """Trains what is not yet trained, prints the table, draws the figure and, if asked, JSON."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--blocks", type=_numbers, default=(12, 50, 100), help="depths, by commas")
-    parser.add_argument("--residuals", type=_names, default=_KINDS, help="by commas")
+    parser.add_argument("--residuals", nargs="+", choices=_KINDS, default=_KINDS)
     parser.add_argument("--steps", type=int, default=600, help="optimizer steps of each model")
     parser.add_argument("--source", type=Path, default=Path("../shared/data/fsdd"))
     parser.add_argument("--out", type=Path, default=Path("work/depth"), help="what is finished")
@@ -226,13 +226,6 @@ def main() -> None:
 
 def _numbers(text: str) -> tuple[int, ...]:
     return tuple(int(number) for number in text.split(","))
-
-
-def _names(text: str) -> tuple[Residual, ...]:
-    names = tuple(name for name in _KINDS if name in text.split(","))
-    if len(names) < len(text.split(",")):
-        raise argparse.ArgumentTypeError(f"must be of {', '.join(_KINDS)}; got {text}")
-    return names
 
 
 def _prepared(source: Path, out: Path, corpus: str) -> PreparedData:
