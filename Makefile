@@ -2,7 +2,7 @@ PYTHON ?= python3.11
 BIN := .venv/bin
 STAMP := .venv/installed
 
-.PHONY: install quickstart test test-all lint lock bench bench-check serve clean
+.PHONY: install quickstart test test-all lint lock bench bench-check clean
 
 install: $(STAMP)
 
