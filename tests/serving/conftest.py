@@ -23,7 +23,7 @@ class CountingModel(tf.Module):
 
     @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="audio")])
     def serving_default(self, audio: tf.Tensor) -> dict[str, tf.Tensor]:
-        return {"text": tf.map_fn(self._text_of_wav, audio)}
+        return self._answer(tf.map_fn(self._text_of_wav, audio))
 
     @tf.function(
         input_signature=[
@@ -33,7 +33,10 @@ class CountingModel(tf.Module):
     )
     def waveforms(self, waveforms: tf.Tensor, num_samples: tf.Tensor) -> dict[str, tf.Tensor]:
         real = tf.sequence_mask(num_samples, tf.shape(waveforms)[1], tf.float32)
-        return {"text": self._text(num_samples, tf.reduce_sum(waveforms * real, 1))}
+        return self._answer(self._text(num_samples, tf.reduce_sum(waveforms * real, 1)))
+
+    def _answer(self, text: tf.Tensor) -> dict[str, tf.Tensor]:
+        return {"text": text}
 
     def _text_of_wav(self, wav: tf.Tensor) -> tf.Tensor:
         samples, rate = tf.audio.decode_wav(wav, desired_channels=1)
@@ -48,21 +51,7 @@ class CountingModel(tf.Module):
 class TimedModel(CountingModel):
     """Also tells that each word takes half a second, and pads what it tells by -1."""
 
-    @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="audio")])
-    def serving_default(self, audio: tf.Tensor) -> dict[str, tf.Tensor]:
-        return self._timed(tf.map_fn(self._text_of_wav, audio))
-
-    @tf.function(
-        input_signature=[
-            tf.TensorSpec([None, None], tf.float32, name="waveforms"),
-            tf.TensorSpec([None], tf.int32, name="num_samples"),
-        ]
-    )
-    def waveforms(self, waveforms: tf.Tensor, num_samples: tf.Tensor) -> dict[str, tf.Tensor]:
-        real = tf.sequence_mask(num_samples, tf.shape(waveforms)[1], tf.float32)
-        return self._timed(self._text(num_samples, tf.reduce_sum(waveforms * real, 1)))
-
-    def _timed(self, text: tf.Tensor) -> dict[str, tf.Tensor]:
+    def _answer(self, text: tf.Tensor) -> dict[str, tf.Tensor]:
         tokens = tf.strings.to_number(tf.strings.split(text), tf.int32)
         starts = tf.ragged.range(tf.cast(tokens.row_lengths(), tf.int32))
         starts = 0.5 * tf.cast(starts, tf.float32)
