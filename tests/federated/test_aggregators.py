@@ -66,11 +66,12 @@ def test_private_clients_count_alike_and_are_clipped():
     np.testing.assert_allclose(result, [(0.06 + 0.06) / 2, 0.08 / 2], atol=1e-5)
 
 
-def test_quantised_updates_are_off_by_a_step_of_256_at_most():
+def test_quantised_updates_are_off_by_half_a_step_of_256_at_most():
     updates = [np.linspace(-1, 1, 500), np.linspace(2, -2, 500)]
     expected = (updates[0] + updates[1]) / 2
     result = aggregated("quantised", updates, [1.0, 1.0])
-    assert 0 < np.abs(result - expected).max() <= (2 / 255 + 4 / 255) / 2
+    # Half of a step of each, halved by the mean; and float32's rounding of the bounds.
+    assert 0 < np.abs(result - expected).max() <= (2 / 255 + 4 / 255) / 4 + 1e-6
 
 
 def test_a_small_variable_is_not_quantised():

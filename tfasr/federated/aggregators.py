@@ -48,8 +48,10 @@ def _private(config: FederateConfig) -> tff.aggregators.WeightedAggregationFacto
 
 
 def _quantised(config: FederateConfig) -> tff.aggregators.WeightedAggregationFactory:
+    # Rounded to the nearest step: by lot, as is the default, no run would repeat, for the lots
+    # are drawn from no seed of ours.
     packed = tff.aggregators.EncodedSumFactory.quantize_above_threshold(
-        QUANTISED_BITS, QUANTISED_FROM
+        QUANTISED_BITS, QUANTISED_FROM, stochastic=False
     )
     return tff.aggregators.MeanFactory(packed, no_nan_division=True)
 
