@@ -60,6 +60,9 @@ class ClientModel(tff.learning.models.VariableModel):
         seed = batch_input["seed"] if training else None
         return self._model(batch_input["features"], batch_input["num_frames"], seed=seed)
 
+    # The model is written in TensorFlow's operations: to look for Python's in all of its code, as
+    # AutoGraph does, took most of the time that it takes to trace it.
+    @tf.autograph.experimental.do_not_convert
     def forward_pass(
         self, batch_input: Any, training: bool = True
     ) -> tff.learning.models.BatchOutput:
