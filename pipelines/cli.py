@@ -59,6 +59,11 @@ STAGES = {
         "tfasr.configs.federated:FederateConfig",
         "tfasr federate --run work/run --data work/data --plan.kind ambient --out work/adapted",
     ),
+    "federate-worker": Stage(
+        "computes clients of federated rounds on another host",
+        "tfasr.configs.federate_worker:FederateWorkerConfig",
+        "tfasr federate-worker --port 8000",
+    ),
     "export": Stage(
         "a SavedModel with the ambient blocks frozen",
         "tfasr.configs.export:ExportConfig",

@@ -1,12 +1,12 @@
 """`tfasr data-service`: makes a training's batches on this host."""
 
 import signal
-import socket
 import threading
 from typing import Any
 
 import tensorflow as tf
 
+from pipelines.ports import require_free
 from tfasr.configs.data_service import DataServiceConfig
 from tfasr.data.service import require_dispatcher
 
@@ -15,7 +15,7 @@ _service = tf.data.experimental.service
 
 def run(config: DataServiceConfig) -> None:
     """Serves until it is interrupted or told to end."""
-    _require_free(config.port)
+    require_free(config.port)
     if config.role == "worker":
         require_dispatcher(config.dispatcher)
     ended = threading.Event()
@@ -25,15 +25,6 @@ def run(config: DataServiceConfig) -> None:
     print(f"data-service: {config.role} on port {port}; Ctrl-C ends it", flush=True)
     ended.wait()
     server._stop()
-
-
-def _require_free(port: int) -> None:
-    # TensorFlow shares a port with whoever has it.
-    with socket.socket() as trial:
-        try:
-            trial.bind(("", port))
-        except OSError as error:
-            raise ValueError(f"port must be free; got port={port}: {error.strerror}") from None
 
 
 def _start(config: DataServiceConfig) -> tuple[Any, int]:

@@ -6,17 +6,19 @@ from pipelines.progress import ProgressLine
 from tfasr.artifacts.files import read_json_lines, write_json
 from tfasr.configs.federated import FederateConfig, PlanConfig
 from tfasr.configs.model import ModelConfig
-from tfasr.data.clients import ClientPipeline, read_clients, write_clients
+from tfasr.data.clients import read_clients, write_clients
 from tfasr.data.pipelines import evaluation_batches
 from tfasr.data.prepared import PreparedData
 from tfasr.evaluation.transcription import Validation, model_transcriber, transcribe_batches
 from tfasr.federated.aggregators import epsilon
 from tfasr.federated.budget import droppable
-from tfasr.federated.folder import check_tokens, create_run
+from tfasr.federated.folder import CLIENTS, check_tokens, create_run
+from tfasr.federated.hosts import require_answers
+from tfasr.federated.measuring import with_costs
 from tfasr.federated.personalisation import QUARTILES, personalisation
 from tfasr.federated.phases import Phase, build_phases
 from tfasr.federated.plans import AXES, budget_spendings, client_plan
-from tfasr.federated.population import Population
+from tfasr.federated.population import Population, client_pipeline
 from tfasr.federated.round_log import LOG
 from tfasr.federated.rounds import FederatedTrainer
 from tfasr.models.layout import Layout, weights_hash
@@ -43,9 +45,11 @@ def run(config: FederateConfig) -> None:
         if config.per_client:
             _compare_clients(config, folder, data)
         return
+    require_answers(config.workers)
     if done:
         print(f"{config.out}: goes on from round {done}")
     population = _population(config, folder, data)
+    population.require(config.clients_per_round)
     if config.aggregator == "dp":
         found = epsilon(config, len(population.clients))
         print(
@@ -54,6 +58,8 @@ def run(config: FederateConfig) -> None:
             f"{len(population.clients)} clients"
         )
     phases = build_phases(folder.model_config, plan, config)
+    if config.measure:
+        phases = with_costs(config.out, phases)
     _print_plan(config, phases)
     batches = _validation_batches(config, folder, data)
     validate = Validation(batches, folder.tokenizer.pieces)
@@ -69,6 +75,11 @@ def _refuse_other_models(origin: Run) -> None:
         raise ValueError(
             f"{origin.folder}: clients train Conformers with CTC alone; got family={model.family}, "
             f"decoder.num_blocks_left={model.decoder.num_blocks_left}"
+        )
+    if model.encoder.conv_norm == "batch":
+        raise ValueError(
+            f"{origin.folder}: a client's model must not have batch normalisation, whose moving "
+            "averages no client could send back; got conv_norm=batch. Train it with conv_norm=group"
         )
 
 
@@ -87,7 +98,7 @@ def _ranking(config: FederateConfig, origin: Run) -> Ranking | None:
 def _population(config: FederateConfig, folder: Run, data: PreparedData) -> Population:
     clients = write_clients(
         data,
-        config.out / "clients",
+        config.out / CLIENTS,
         domains=_domains(config, data),
         limits=folder.config.batching,
         config=config.clients,
@@ -100,16 +111,7 @@ def _population(config: FederateConfig, folder: Run, data: PreparedData) -> Popu
         f"federate: {len(clients)} clients by {config.clients.by}, {utterances} utterances, "
         f"{hours:.2f} h, domains {domains}"
     )
-    pipeline = ClientPipeline(
-        extractor=folder.extractor,
-        augmentation=config.augmentation,
-        masking=config.masking,
-        batch=config.client_batch,
-        steps=config.client_steps,
-        straggler_share=config.clients.straggler_share,
-        seed=config.seed,
-    )
-    return Population(clients, pipeline, config.clients)
+    return Population(clients, client_pipeline(folder, config), config.clients)
 
 
 def _validation_batches(config: FederateConfig, folder: Run, data: PreparedData) -> tf.data.Dataset:
@@ -123,7 +125,7 @@ def _validation_batches(config: FederateConfig, folder: Run, data: PreparedData)
 
 
 def _compare_clients(config: FederateConfig, folder: Run, data: PreparedData) -> None:
-    clients = [client.name for client in read_clients(config.out / "clients")]
+    clients = [client.name for client in read_clients(config.out / CLIENTS)]
     batches = _validation_batches(config, folder, data)
     pieces = folder.tokenizer.pieces
     before, after = (
@@ -178,6 +180,12 @@ def _print_plan(config: FederateConfig, phases: list[Phase]) -> None:
             f"{sizes.dropped:,} dropped ({100 * sizes.dropped_share:.1f} %); "
             f"{sizes.bytes_down:,} bytes down and {sizes.bytes_up:,} up per client and round"
         )
+        if phase.cost:
+            cost = phase.cost
+            print(
+                f"  measured at client {cost.client}: {cost.client_peak_bytes / 1e6:,.1f} MB at "
+                f"most beside TensorFlow's own, {cost.client_step_seconds:.3f} s a step on one core"
+            )
 
 
 def _print_outcome(config: FederateConfig, folder: Run) -> None:

@@ -100,3 +100,14 @@ def test_an_epsilon_is_of_uniform_sampling_alone():
 def test_clients_are_told_apart_where_the_validation_split_names_them(by):
     with pytest.raises(ValueError, match=rf"needs clients\.by=speaker or domain.*by={by}"):
         replace(CONFIG, per_client=True, clients=ClientsConfig(by=by))
+
+
+@pytest.mark.parametrize("address", ["host", "host:", ":8000", "host:http", "host:0", "host:65536"])
+def test_a_worker_is_a_host_and_a_port(address):
+    with pytest.raises(ValueError, match=f"workers must be HOST:PORT; got workers='{address}'"):
+        replace(CONFIG, workers=("there:8000", address))
+
+
+def test_a_worker_is_named_once():
+    with pytest.raises(ValueError, match="workers must be named once; got workers=a:1,b:1,a:1"):
+        replace(CONFIG, workers=("a:1", "b:1", "a:1"))

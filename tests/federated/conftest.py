@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,13 +18,18 @@ from tfasr.configs.federated import FederateConfig, PlanConfig
 from tfasr.configs.model import EncoderConfig, ModelConfig
 from tfasr.configs.seeds import counted_generator
 from tfasr.configs.training import TrainConfig
-from tfasr.data.clients import ClientPipeline, write_clients
+from tfasr.data.clients import write_clients
 from tfasr.data.prepared import PreparedData
 from tfasr.data.shards import Record, write_shard
+from tfasr.federated.accounting import Account, account
+from tfasr.federated.folder import CLIENTS
 from tfasr.federated.plans import ClientPlan, client_plan
-from tfasr.federated.population import Population
+from tfasr.federated.population import Population, client_pipeline
 from tfasr.federated.process import build_process
-from tfasr.models.layout import Layout, weights_hash
+from tfasr.federated.submodels import client_layout
+from tfasr.models.building import build_model
+from tfasr.models.initialization import initialize
+from tfasr.models.layout import Layout, layout_without_weights, weights_hash
 from tfasr.study.ranking import Ranking
 from tfasr.text.tokenizer import Tokenizer, train_tokenizer
 from tfasr.training.checkpoints import Progress
@@ -140,22 +146,13 @@ def make_population(origin: Run, data: PreparedData) -> Callable[[FederateConfig
         limits = BatchConfig(min_seconds=0.1, max_seconds=5.0)
         clients = write_clients(
             data,
-            config.out / "clients",
+            config.out / CLIENTS,
             domains=(),
             limits=limits,
             config=config.clients,
             seed=config.seed,
         )
-        pipeline = ClientPipeline(
-            extractor=origin.extractor,
-            augmentation=config.augmentation,
-            masking=config.masking,
-            batch=config.client_batch,
-            steps=config.client_steps,
-            straggler_share=config.clients.straggler_share,
-            seed=config.seed,
-        )
-        return Population(clients, pipeline, config.clients)
+        return Population(clients, client_pipeline(origin, config), config.clients)
 
     return make
 
@@ -185,8 +182,42 @@ def plan(
 
 
 @pytest.fixture(scope="session")
+def sizes(origin: Run, plan: ClientPlan) -> Account:
+    """Of that plan."""
+    config = origin.model_config
+    return account(layout_without_weights(config), client_layout(config, plan.units), plan)
+
+
+@pytest.fixture(scope="session")
 def process(
     make_config: Callable[[Path], FederateConfig], origin: Run, plan: ClientPlan
 ) -> tff.learning.templates.LearningProcess:
     """Takes seconds to trace, so all tests of these settings share it."""
     return build_process(origin.model_config, plan, make_config(Path()))
+
+
+@pytest.fixture(scope="session")
+def one_block(origin: Run) -> tuple[ModelConfig, Callable[[], Any]]:
+    """A model of one block, and how to make it: every block takes seconds to trace."""
+    config = origin.model_config
+    config = replace(config, encoder=replace(config.encoder, num_blocks=1))
+
+    def make() -> Any:
+        model = build_model(config)
+        initialize(Layout(model), 0)
+        return model
+
+    return config, make
+
+
+@pytest.fixture(scope="session")
+def one_block_run(
+    one_block: tuple[ModelConfig, Callable[[], Any]],
+    data: PreparedData,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Run:
+    """A run of that model."""
+    folder = tmp_path_factory.mktemp("one_block") / "run"
+    run = Run.create(TrainConfig(data=data.folder, run=folder, model=one_block[0]), data)
+    run.checkpoints.save(tf.train.Checkpoint(model=run.initial_model()), Progress(step=1))
+    return run

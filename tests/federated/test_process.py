@@ -1,4 +1,5 @@
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,8 +13,6 @@ from tfasr.federated.rounds import Server
 from tfasr.federated.submodels import SubModels
 from tfasr.federated.workers import worker_context
 from tfasr.losses.ctc import ctc_loss
-from tfasr.models.building import build_model
-from tfasr.models.initialization import initialize
 from tfasr.models.layout import Layout
 
 pytestmark = pytest.mark.federated
@@ -64,20 +63,6 @@ def averaged_by_hand(model, datasets, config):
     return [s + u / total for s, u in zip(start, updates, strict=True)]
 
 
-@pytest.fixture
-def one_block(origin):
-    """A model of one block, and how to make it: every block takes seconds to trace."""
-    config = origin.model_config
-    config = replace(config, encoder=replace(config.encoder, num_blocks=1))
-
-    def make():
-        model = build_model(config)
-        initialize(Layout(model), 0)
-        return model
-
-    return config, make
-
-
 @pytest.mark.parametrize("client_proximal", [0.0, 5.0])
 def test_nothing_dropped_is_federated_averaging(
     one_block, full_config, population, client_proximal
@@ -114,35 +99,51 @@ def test_only_what_was_sent_moves(origin, config, plan, process, population):
     assert metrics["clients"] == 3
 
 
-@pytest.mark.parametrize("frozen", [(), (0,)])
+SEEDED = {
+    "trained": ClientPlan(units=[{"feed_forward_1": 32}], seeded=(0,)),
+    "frozen": ClientPlan(units=[{"feed_forward_1": 32}], seeded=(0,), frozen=(0,)),
+}
+
+
+@pytest.fixture(scope="module")
+def seeded(one_block, make_config):
+    """Processes of a block that is drawn from its seed, and what is sent of it."""
+    made = {}
+
+    def make(name):
+        if name not in made:
+            config = make_config(Path())
+            process = build_process(one_block[0], SEEDED[name], config)
+            made[name] = process, SubModels(one_block[0], SEEDED[name], config.seed)
+        return made[name]
+
+    return make
+
+
+@pytest.mark.parametrize("name", SEEDED)
 def test_seeded_blocks_are_trained_from_their_draws_or_left_alone(
-    origin, config, population, frozen
+    one_block, seeded, population, name
 ):
-    units = [{"feed_forward_1": 32}, {}]
-    plan = ClientPlan(units=units, frozen=frozen, seeded=(0,))
-    model = origin.trained_model()
-    submodels = SubModels(origin.model_config, plan, config.seed)
+    process, submodels = seeded(name)
+    model = one_block[1]()
     for place, value in submodels.seeding.draw(submodels.seeding.seeds()).items():
         model.variables[place].assign(value)
     before = values(model)
-    server = Server(build_process(origin.model_config, plan, config), model)
-    metrics = server.next(0, [population.pipeline.round(population.clients[0], 0)])
+    metrics = Server(process, model).next(0, [population.pipeline.round(population.clients[0], 0)])
     assert metrics["clients"] == 1
     moved = {
         entry.block
         for entry, after, start in zip(submodels.full, values(model), before, strict=True)
         if (after != start).any()
     }
-    assert moved == {None, 0, 1} - set(frozen)
+    assert moved == {None, 0} - set(SEEDED[name].frozen)
 
 
-def test_a_round_stops_where_a_seed_does_not_give_the_server_s_block(one_block, config, population):
-    model_config, make = one_block
-    model = make()
+def test_a_round_stops_where_a_seed_does_not_give_the_server_s_block(one_block, seeded, population):
+    model = one_block[1]()
     for entry in Layout(model).entries:
         entry.variable.assign_add(tf.ones_like(entry.variable))
-    plan = ClientPlan(units=[{}], frozen=(0,), seeded=(0,))
-    server = Server(build_process(model_config, plan, config), model)
+    server = Server(seeded("frozen")[0], model)
     with pytest.raises(Exception, match="blocks drawn from a seed must be the server"):
         server.next(0, [population.pipeline.round(population.clients[0], 0)])
 

@@ -9,21 +9,14 @@ import yaml
 from tfasr.artifacts.files import append_json_line, read_json_lines
 from tfasr.configs.clients import ClientsConfig
 from tfasr.configs.features import AugmentConfig
-from tfasr.federated.accounting import account
+from tfasr.configs.federated import PlanConfig
 from tfasr.federated.folder import create_run
-from tfasr.federated.phases import Phase
+from tfasr.federated.phases import Phase, build_phases
+from tfasr.federated.plans import client_plan
 from tfasr.federated.rounds import FederatedTrainer
-from tfasr.federated.submodels import client_layout
-from tfasr.models.layout import layout_without_weights
 from tfasr.training.run import Run
 
 pytestmark = pytest.mark.federated
-
-
-@pytest.fixture(scope="module")
-def sizes(origin, plan):
-    config = origin.model_config
-    return account(layout_without_weights(config), client_layout(config, plan.units), plan)
 
 
 @pytest.fixture(scope="module")
@@ -211,3 +204,67 @@ def test_updates_that_are_not_finite_from_finite_audio_are_the_settings_fault(
     trainer = FederatedTrainer(run, config, phases, population, validate)
     with pytest.raises(ValueError, match=r"got none of 2 in round 1\. Lower client_learning_rate"):
         trainer.train(lambda done, total, **figures: None)
+
+
+@pytest.fixture
+def trained_by(one_block_run, make_config, make_population, tmp_path):
+    """Runs of a model of one block by an aggregator, from its first round on or gone on with."""
+    model_config = one_block_run.model_config
+
+    def begin(aggregator):
+        config = replace(
+            make_config(tmp_path),
+            run=one_block_run.folder,
+            plan=PlanConfig(kind="flat", rate=0.5),
+            aggregator=aggregator,
+        )
+        plan = client_plan(config.plan, model_config)
+        phases = build_phases(model_config, plan, config)
+
+        def train(name, rounds):
+            own = replace(config, out=tmp_path / name, rounds=rounds)
+            trainer = FederatedTrainer(
+                create_run(own, plan), own, phases, make_population(own), lambda model: {"wer": 0.5}
+            )
+            trainer.train(lambda done, total, **figures: None)
+            return own.out
+
+        return train
+
+    return begin
+
+
+@pytest.mark.parametrize(
+    "aggregator",
+    [
+        "clipping",
+        *(
+            pytest.param(name, marks=pytest.mark.slow)
+            for name in ("zeroing", "quantised", "secure")
+        ),
+    ],
+)
+def test_a_run_that_goes_on_ends_with_the_same_weights(trained_by, aggregator):
+    train = trained_by(aggregator)
+    whole = train("whole", 3)
+    train("parts", 1)
+    parts = train("parts", 3)
+    for ours, theirs in zip(weights(parts, 3), weights(whole, 3), strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+
+
+def aggregator_state(folder, step):
+    reader = tf.train.load_checkpoint(str(folder / f"checkpoints/step-{step:08d}/state"))
+    names = sorted(n for n in reader.get_variable_to_shape_map() if "server/aggregator" in n)
+    return [float(reader.get_tensor(name)) for name in names]
+
+
+@pytest.mark.slow
+def test_a_private_run_goes_on_with_the_clipping_norm_that_it_had(trained_by):
+    train = trained_by("dp")
+    train("parts", 1)
+    parts = train("parts", 2)
+    before, after = (aggregator_state(parts, step) for step in (1, 2))
+    # TFF's first norm, 0.1, is exceeded by all; each round raises it by about e^(0.2 * 0.5).
+    [norm] = [place for place, value in enumerate(before) if 0.1 < value < 0.13]
+    assert after[norm] == pytest.approx(before[norm] * np.exp(0.1), rel=0.05)

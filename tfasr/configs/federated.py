@@ -6,6 +6,7 @@ from typing import Literal
 
 from tfasr.configs.clients import ClientsConfig
 from tfasr.configs.features import AugmentConfig, SpecAugmentConfig
+from tfasr.configs.federate_worker import require_address
 
 Axis = Literal["ff_units", "heads", "channels"]
 Averaging = Literal["counted", "zero_filled"]
@@ -156,6 +157,13 @@ class FederateConfig:
         per_client: Whether, after the last round, each client's own validation utterances are
             transcribed with the model it all began with and with the best one, to see whom the
             rounds helped and whom they harmed. Needs clients by speaker or domain.
+        measure: Whether a client's peak memory and the time of its steps are measured before the
+            first round, by making them in a process of their own: half a minute, so only where
+            asked for. They are in the log and in OUT/client_costs.json from then on.
+        workers: Host and port of each `tfasr federate-worker` that computes the clients; where
+            none is given, a worker of this machine's own does. A round's clients are dealt to
+            them in turn of their names here; what one does not live to compute, the next does.
+            Their number changes a round by float32's rounding, which of them is there does not.
         seed: Decides clients, slices, order, masks and dropout of every round.
     """
 
@@ -184,6 +192,8 @@ class FederateConfig:
     masking: SpecAugmentConfig = LIGHT_MASKING
     evaluate_every: int = 10
     per_client: bool = False
+    measure: bool = False
+    workers: tuple[str, ...] = ()
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -210,6 +220,10 @@ class FederateConfig:
                 "per_client needs clients.by=speaker or domain, whose validation utterances are "
                 f"known; got clients.by={self.clients.by}"
             )
+        for address in self.workers:
+            require_address("workers", address)
+        if len(set(self.workers)) < len(self.workers):
+            raise ValueError(f"workers must be named once; got workers={','.join(self.workers)}")
         if not self.client_proximal >= 0:
             raise ValueError(
                 f"client_proximal must be at least 0; got client_proximal={self.client_proximal}"

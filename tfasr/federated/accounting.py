@@ -1,4 +1,4 @@
-"""What a client's model saves, counted from its variables."""
+"""What a client's model saves: counted from its variables, and measured."""
 
 import math
 from dataclasses import asdict, dataclass
@@ -10,6 +10,8 @@ from tfasr.federated.seeding import BYTES_OF_A_SEED
 from tfasr.models.layout import Entry, Layout
 
 FLOAT_BYTES = 4
+# Of the integers that TFF makes of floats for a secure sum.
+SECURE_BYTES = 8
 # Which draw of units a client has, where it must know it: to slice what it makes of a seed, and to
 # tell whose sub-model its update is of.
 DRAW_BYTES = 4
@@ -27,7 +29,8 @@ class Account:
         bytes_down: What a client receives: its weights, in float32, but for blocks that travel
             as seeds.
         bytes_up: What it returns: its update and the update's weight. Sums of loss and
-            utterances, a dozen bytes more, are not counted. Secure sums' integers are as large.
+            utterances, a dozen bytes more, are not counted. Secure sums' integers of 32 bits
+            travel in 64.
     """
 
     parameters_full: int
@@ -51,6 +54,33 @@ class Account:
         """Returns a JSON object."""
         shares = {"dropped": self.dropped, "dropped_share": self.dropped_share}
         return {**asdict(self), **shares}
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClientCost:
+    """What a client's share of a round takes.
+
+    Args:
+        client: Whose utterances: of the one that speaks most.
+        client_steps: That were made.
+        client_peak_bytes: By how much the process grew, at most, beyond one that has loaded
+            TensorFlow and nothing else: features, sub-model, activations, gradients, and what
+            it takes to build the graph of a step.
+        client_step_seconds: Median of the steps but the first, which builds the graph; on one
+            thread, features included.
+    """
+
+    client: str
+    client_steps: int
+    client_peak_bytes: int
+    client_step_seconds: float
+
+    def to_row(self) -> dict[str, float]:
+        """Returns what a round's line in the log has of it."""
+        return {
+            "client_peak_bytes": self.client_peak_bytes,
+            "client_step_seconds": self.client_step_seconds,
+        }
 
 
 def account(
@@ -80,6 +110,8 @@ def account(
 
 
 def _bytes_up(entry: Entry, aggregator: Aggregator) -> int:
+    if aggregator == "secure":
+        return SECURE_BYTES * entry.size
     if aggregator != "quantised" or entry.size <= QUANTISED_FROM:
         return FLOAT_BYTES * entry.size
     # The least and the greatest, then all, packed into the 28 bits that are used of an int32.

@@ -17,12 +17,22 @@ from tfasr.data.prepared import PreparedData
 from tfasr.federated.plans import ClientPlan
 from tfasr.training.run import Run
 
-# More rounds only prolong a run; where its folders lie changes nothing in it.
-_MOVABLE = frozenset({"run", "data", "out", "ranking", "rounds", "evaluate_every", "per_client"})
+CLIENTS = "clients"
+COSTS = "client_costs.json"
+_PLAN = "plan.json"
+# More rounds only prolong a run; where its folders lie and who computes it changes nothing in it.
+_MOVABLE = frozenset(
+    {
+        *("run", "data", "out", "ranking", "rounds", "evaluate_every"),
+        *("per_client", "measure", "workers"),
+    }
+)
 
 
 def create_run(config: FederateConfig, plan: ClientPlan) -> Run:
     """Makes the folder of a federated run, or checks that the one that is there is the same's.
+
+    A run that came to no checkpoint is begun anew, with whatever settings it is given now.
 
     Args:
         config: The rounds.
@@ -36,28 +46,45 @@ def create_run(config: FederateConfig, plan: ClientPlan) -> Run:
     """
     run, origin = Run(config.out), Run(config.run)
     if run.exists:
-        _refuse_other_settings(run.folder, config)
-        if read_json(run.folder / "plan.json") != plan.to_json():
+        before = federate_config(run.folder)
+    if run.exists and run.checkpoints.steps():
+        _refuse_other_settings(run.folder, before, config)
+        if read_json(run.folder / _PLAN) != plan.to_json():
             raise ValueError(
                 f"{run.folder}: was begun with another ranking, which chose other blocks; "
                 "choose another --out or remove the folder"
             )
         return run
+    shutil.rmtree(run.folder / CLIENTS, ignore_errors=True)
+    (run.folder / COSTS).unlink(missing_ok=True)
     for name in ("tokenizer.model", "features.json"):
         with atomic_path(run.folder / name) as staged:
             shutil.copyfile(origin.folder / name, staged)
-    write_json(run.folder / "plan.json", plan.to_json())
+    write_json(run.folder / _PLAN, plan.to_json())
     sections = {"train": to_mapping(origin.config), "federate": to_mapping(config)}
     write_text(run.folder / "config.yaml", to_yaml(sections))
     return run
 
 
-def _refuse_other_settings(folder: Path, config: FederateConfig) -> None:
+def federate_config(folder: Path) -> FederateConfig:
+    """Reads the settings that a federated run was begun with.
+
+    Raises:
+        ValueError: The folder holds a run of another kind.
+    """
     path = folder / "config.yaml"
     sections = read_yaml(path)
     if "federate" not in sections:
         raise ValueError(f"{folder}: holds a run of central training; choose another --out")
-    before = from_mapping(FederateConfig, sections["federate"], str(path))
+    return from_mapping(FederateConfig, sections["federate"], str(path))
+
+
+def first_plan(folder: Path) -> ClientPlan:
+    """Reads the plan of a federated run's first round."""
+    return ClientPlan.from_json(read_json(folder / _PLAN))
+
+
+def _refuse_other_settings(folder: Path, before: FederateConfig, config: FederateConfig) -> None:
     for name in (field.name for field in fields(config)):
         was, now = getattr(before, name), getattr(config, name)
         if name not in _MOVABLE and was != now:

@@ -13,6 +13,15 @@ import sys
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
 
+def tied(*program: str) -> list[str]:
+    """A command that runs a program until the thread that starts it ends.
+
+    Args:
+        program: The program and its arguments.
+    """
+    return [sys.executable, "-I", "-S", __file__, str(os.getpid()), *program]
+
+
 def main(arguments: list[str]) -> None:
     """Ties this process to its parent, then replaces it.
 

@@ -6,10 +6,11 @@ import tensorflow_federated as tff
 
 from tfasr.configs.federated import FederateConfig
 from tfasr.configs.model import ModelConfig
-from tfasr.federated.accounting import Account, account
+from tfasr.federated.accounting import Account, ClientCost, account
 from tfasr.federated.plans import ClientPlan, later_plan
 from tfasr.federated.process import build_process
 from tfasr.federated.submodels import client_layout
+from tfasr.federated.transport import check_counted
 from tfasr.models.layout import layout_without_weights
 
 
@@ -22,12 +23,14 @@ class Phase:
         plan: What a client's model is, and what of it travels.
         process: That runs a round.
         sizes: Of a client's model and its traffic.
+        cost: Measured at a client; None where it was not.
     """
 
     first: int
     plan: ClientPlan
     process: tff.learning.templates.LearningProcess
     sizes: Account
+    cost: ClientCost | None = None
 
 
 def build_phases(model: ModelConfig, plan: ClientPlan, config: FederateConfig) -> list[Phase]:
@@ -39,17 +42,15 @@ def build_phases(model: ModelConfig, plan: ClientPlan, config: FederateConfig) -
         config: Of the run.
 
     Raises:
-        ValueError: As `build_process`.
+        ValueError: As `build_process` and `check_counted`.
     """
     later = later_plan(plan)
     plans = {0: plan} if later == plan else {0: plan, 1: later}
     full = layout_without_weights(model)
-    return [
-        Phase(
-            first,
-            each,
-            build_process(model, each, config),
-            account(full, client_layout(model, each.units), each, config.aggregator),
-        )
-        for first, each in plans.items()
-    ]
+    phases = []
+    for first, each in plans.items():
+        process = build_process(model, each, config)
+        sizes = account(full, client_layout(model, each.units), each, config.aggregator)
+        check_counted(process, sizes)
+        phases.append(Phase(first, each, process, sizes))
+    return phases

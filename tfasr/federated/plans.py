@@ -1,5 +1,6 @@
 """What a client's model keeps of each block, and what of it travels."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -51,6 +52,12 @@ class ClientPlan:
             "seeded": list(self.seeded),
             "groups": self.groups,
         }
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> "ClientPlan":
+        """Reads what `to_json` returned."""
+        blocks = {name: tuple(value[name]) for name in ("frozen", "seeded")}
+        return cls(units=value["units"], groups=value["groups"], **blocks)
 
 
 def client_plan(

@@ -7,8 +7,10 @@ import numpy as np
 import tensorflow as tf
 
 from tfasr.configs.clients import ClientsConfig
+from tfasr.configs.federated import FederateConfig
 from tfasr.configs.seeds import counted_generator
 from tfasr.data.clients import Client, ClientPipeline
+from tfasr.training.run import Run
 
 
 @dataclass(frozen=True)
@@ -30,6 +32,24 @@ class Drawn:
     slow: bool
 
 
+def client_pipeline(run: Run, config: FederateConfig) -> ClientPipeline:
+    """Makes what turns a client and a round into batches.
+
+    Args:
+        run: Whose features the model hears.
+        config: What a client does in a round.
+    """
+    return ClientPipeline(
+        extractor=run.extractor,
+        augmentation=config.augmentation,
+        masking=config.masking,
+        batch=config.client_batch,
+        steps=config.client_steps,
+        straggler_share=config.clients.straggler_share,
+        seed=config.seed,
+    )
+
+
 @dataclass(frozen=True)
 class Population:
     """The clients, and what each of them trains on.
@@ -44,13 +64,8 @@ class Population:
     pipeline: ClientPipeline
     config: ClientsConfig
 
-    def sample(self, size: int, seed: int, round_number: int) -> list[Drawn]:
-        """Draws the clients of a round without replacement.
-
-        Args:
-            size: How many.
-            seed: The run's.
-            round_number: Rounds done before it.
+    def require(self, size: int) -> None:
+        """Refuses rounds of more clients than there are.
 
         Raises:
             ValueError: There are not as many clients.
@@ -61,6 +76,19 @@ class Population:
                 f"{len(self.clients)} clients. Lower it, or choose more domains or another "
                 "clients.by"
             )
+
+    def sample(self, size: int, seed: int, round_number: int) -> list[Drawn]:
+        """Draws the clients of a round without replacement.
+
+        Args:
+            size: How many.
+            seed: The run's.
+            round_number: Rounds done before it.
+
+        Raises:
+            ValueError: As `require`.
+        """
+        self.require(size)
         shares = None
         if self.config.sampling == "weighted":
             utterances = np.array([client.utterances for client in self.clients], np.float64)

@@ -12,11 +12,11 @@ from tfasr.artifacts.files import write_json
 from tfasr.configs.federated import FederateConfig
 from tfasr.evaluation.transcription import Validation
 from tfasr.federated.groups import grouped
+from tfasr.federated.hosts import computing
 from tfasr.federated.phases import Phase
 from tfasr.federated.population import Drawn, Population
 from tfasr.federated.round_log import RoundLog, turnout
 from tfasr.federated.seeding import SeededBlocks
-from tfasr.federated.workers import worker_context
 from tfasr.models.building import build_model
 from tfasr.models.layout import Layout, weights_hash
 from tfasr.training.checkpoints import Progress
@@ -52,6 +52,7 @@ class FederatedTrainer:
         self.model = build_model(run.model_config)
         self.phases = phases
         self.log = RoundLog(run.folder)
+        self.lost: set[str] = set()
 
     def train(self, report: Report) -> Progress:
         """Runs the rounds that are left, a checkpoint after every one.
@@ -63,9 +64,11 @@ class FederatedTrainer:
             Where the run stands at its end.
 
         Raises:
-            ValueError: No client of a round came back with a finite update.
+            ValueError: No client of a round came back with a finite update, or a worker of other
+                machines does not answer at the start.
+            WorkerLost: There is no worker left.
         """
-        with worker_context(self.run.folder / "worker.log"):
+        with computing(self.config.workers, self.run.folder / "worker.log") as self.lost:
             server = Server(self.phases[0].process, self.model)
             progress = self._resume(server)
             while progress.step < self.config.rounds:
@@ -108,18 +111,23 @@ class FederatedTrainer:
         done = replace(done, validation=self.validate(self.model) if due else {})
         who = turnout(drawn)
         pace = {"step_seconds": round(seconds / who["steps"], 4)} if who["steps"] else {}
+        lost = {"workers_lost": sorted(self.lost)} if self.lost else {}
+        self.lost.clear()
         row = {
             "round": done.step,
             **who,
+            **lost,
             **outcome,
             **self.log.traffic(phase.sizes, drawn),
+            **(phase.cost.to_row() if phase.cost else {}),
             "seconds": round(seconds, 3),
             **pace,
             **done.validation,
         }
         self.log.write(row)
-        loss = {"loss": row["loss"]} if "loss" in row else {}
-        return done, {**loss, **done.validation, **pace, **self.log.megabytes()}
+        figures = {"loss": row["loss"]} if "loss" in row else {}
+        figures |= {**done.validation, **pace, **self.log.megabytes()}
+        return done, figures | {name: len(addresses) for name, addresses in lost.items()}
 
     def _train(
         self, server: "Server", phase: Phase, drawn: Sequence[Drawn], number: int

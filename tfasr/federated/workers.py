@@ -2,24 +2,18 @@
 
 import os
 import subprocess
-import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import IO
 
-import grpc
 import portpicker
-import tensorflow_federated as tff
 
-# gRPC cannot send more in one message; TFF asks for as much.
-_LARGEST_MESSAGE = 2 * 1000**3
-_CHANNEL_OPTIONS = [
-    (f"grpc.max_{kind}message_length", _LARGEST_MESSAGE) for kind in ("", "receive_", "send_")
-]
-_POLL_SECONDS = 0.05
+from tfasr.federated.connections import Worker, channel_to, installed
+from tfasr.federated.launcher import tied
+
+_POLL_SECONDS = 0.2
 
 
 @contextmanager
@@ -45,66 +39,65 @@ def worker_context(log: Path, threads_per_client: int = 1) -> Iterator[subproces
 
     Raises:
         ChildProcessError: The worker ended at once; the message names its log.
+        WorkerLost: A computation of the block found the worker ended, such as by the kernel for
+            want of memory.
     """
-    tff.framework.set_default_context(_context(_refuse))
-    port = portpicker.pick_unused_port()
     log.parent.mkdir(parents=True, exist_ok=True)
-    with log.open("wb") as out:
-        process = _start(port, threads_per_client, out)
+    told = (
+        f"{log}: TFF's worker ended, perhaps for want of memory. Run the same command to go on "
+        "from the last round"
+    )
+    with (
+        log.open("wb") as out,
+        started_worker(0, threads_per_client, out) as (process, port),
+        channel_to(f"localhost:{port}") as channel,
+        installed(Worker(channel, told)),
+    ):
+        yield process
+
+
+@contextmanager
+def started_worker(
+    port: int, threads_per_client: int = 1, out: IO[bytes] | None = None
+) -> Iterator[tuple[subprocess.Popen[bytes], int]]:
+    """Keeps a worker for the block, from the moment that it answers; as `worker_context`.
+
+    Args:
+        port: That it listens on, at every address of this machine; 0 takes a free one.
+        threads_per_client: Threads of one client's computations.
+        out: File for what it prints; None for where our own output goes.
+
+    Yields:
+        Its process, and its port.
+
+    Raises:
+        ChildProcessError: It ended at once.
+    """
+    port = port or portpicker.pick_unused_port()
+    process = _start(port, threads_per_client, out)
     try:
-        with grpc.insecure_channel(f"localhost:{port}", _CHANNEL_OPTIONS) as channel:
-            stub = tff.framework.RemoteExecutorGrpcStub(channel)
-            while not stub.is_ready:
+        with channel_to(f"localhost:{port}") as channel:
+            worker = Worker(channel, "")
+            while not worker.answers(_POLL_SECONDS):
                 if process.poll() is not None:
-                    raise ChildProcessError(f"TFF's worker ended with {process.returncode}: {log}")
-                time.sleep(_POLL_SECONDS)
-            context = _context(lambda: tff.framework.RemoteExecutor(stub))
-            with tff.framework.get_context_stack().install(context):
-                yield process
+                    where = f": {out.name}" if out else ""
+                    raise ChildProcessError(f"TFF's worker ended with {process.returncode}{where}")
+        yield process, port
     finally:
         process.kill()
         process.wait()
 
 
-def _start(port: int, threads: int, out: Any) -> subprocess.Popen[bytes]:
+def _start(port: int, threads: int, out: IO[bytes] | None) -> subprocess.Popen[bytes]:
     spec = find_spec("tensorflow_federated")
     if spec is None or spec.origin is None:
         raise ChildProcessError("TFF's worker must lie in its package; got no package")
     binary = Path(spec.origin).parent / "data" / "worker_binary"
-    launcher = Path(__file__).with_name("launcher.py")
     cores = len(os.sched_getaffinity(0))
     return subprocess.Popen(
-        [
-            *(sys.executable, "-I", "-S", str(launcher), str(os.getpid())),
-            *(str(binary), f"--port={port}", f"--max_concurrent_computation_calls={cores}"),
-        ],
+        tied(str(binary), f"--port={port}", f"--max_concurrent_computation_calls={cores}"),
         env={**os.environ, "TF_NUM_INTRAOP_THREADS": str(threads)},
         stdin=subprocess.DEVNULL,
         stdout=out,
         stderr=subprocess.STDOUT,
-    )
-
-
-def _refuse() -> Any:
-    raise RuntimeError("a TFF computation must run in a worker_context")
-
-
-def _compile(computation: Any) -> Any:
-    # The open runtime has the arithmetic of secure sums, and no cryptography for them.
-    plain = tff.backends.test.replace_secure_intrinsics_with_bodies(computation)
-    return tff.backends.native.desugar_and_transform_to_native(plain)
-
-
-def _context(make_executor: Callable[[], Any]) -> Any:
-    def stack(cardinalities: dict[Any, int]) -> Any:
-        executor = make_executor()
-        # The worker refuses computations that do not say how many clients there are.
-        executor.set_cardinalities({tff.CLIENTS: 0, **cardinalities})
-        return executor
-
-    return tff.framework.SyncExecutionContext(
-        tff.framework.ResourceManagingExecutorFactory(stack),
-        _compile,
-        transform_args=tff.tensorflow.transform_args,
-        transform_result=tff.tensorflow.transform_result,
     )
