@@ -9,9 +9,10 @@ pytestmark = pytest.mark.federated
 
 
 @pytest.fixture
-def begun(config, plan, population):
+def begun(config, plan, make_population):
     """The folder of a run that has its clients and no round."""
     create_run(config, plan)
+    make_population(config)
     return config.out
 
 

@@ -47,16 +47,16 @@ def create_run(config: FederateConfig, plan: ClientPlan) -> Run:
     run, origin = Run(config.out), Run(config.run)
     if run.exists:
         before = federate_config(run.folder)
-    if run.exists and run.checkpoints.steps():
-        _refuse_other_settings(run.folder, before, config)
-        if read_json(run.folder / _PLAN) != plan.to_json():
-            raise ValueError(
-                f"{run.folder}: was begun with another ranking, which chose other blocks; "
-                "choose another --out or remove the folder"
-            )
-        return run
-    shutil.rmtree(run.folder / CLIENTS, ignore_errors=True)
-    (run.folder / COSTS).unlink(missing_ok=True)
+        if run.checkpoints.steps():
+            _refuse_other_settings(run.folder, before, config)
+            if read_json(run.folder / _PLAN) != plan.to_json():
+                raise ValueError(
+                    f"{run.folder}: was begun with another ranking, which chose other blocks; "
+                    "choose another --out or remove the folder"
+                )
+            return run
+        shutil.rmtree(run.folder / CLIENTS, ignore_errors=True)
+        (run.folder / COSTS).unlink(missing_ok=True)
     for name in ("tokenizer.model", "features.json"):
         with atomic_path(run.folder / name) as staged:
             shutil.copyfile(origin.folder / name, staged)
