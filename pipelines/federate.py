@@ -31,9 +31,9 @@ PER_CLIENT = "per_client.json"
 def run(config: FederateConfig) -> None:
     """Runs the rounds of a federated run to their end, from wherever it stands."""
     data, origin = PreparedData(config.data), Run(config.run)
+    _refuse_other_models(origin)
     origin.check_data(data)
     check_tokens(origin, data)
-    _refuse_other_models(origin)
     ranking = _ranking(config, origin)
     plan = client_plan(config.plan, origin.model_config, ranking)
     if config.plan.kind == "budget":
@@ -90,6 +90,11 @@ def _domains(config: FederateConfig, data: PreparedData) -> tuple[str, ...]:
 def _ranking(config: FederateConfig, origin: Run) -> Ranking | None:
     if not config.plan.needs_ranking:
         return None
+    if not config.ranking_path.is_file():
+        raise ValueError(
+            f"{config.ranking_path}: plan.kind={config.plan.kind} needs a ranking; got no such "
+            f"file. Run `tfasr study --run {config.run} --data {config.data}` first"
+        )
     ranking = Ranking.read(config.ranking_path)
     ranking.require_model(weights_hash(Layout(origin.trained_model())), config.ranking_path)
     return ranking

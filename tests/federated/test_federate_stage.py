@@ -17,6 +17,12 @@ def test_a_ranking_of_another_model_is_refused(config, ranking):
         federate.run(config)
 
 
+def test_a_plan_without_its_ranking_says_how_to_get_one(config):
+    told = r"ranking\.json: plan\.kind=ambient needs a ranking; got no such file\. Run `tfasr study"
+    with pytest.raises(ValueError, match=told):
+        federate.run(config)
+
+
 FLAT = PlanConfig(kind="flat")
 
 
