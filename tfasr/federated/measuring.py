@@ -61,8 +61,9 @@ def _measured_apart(folder: Path, first: int) -> dict[str, float]:
     command = [sys.executable, "-m", "tfasr.federated.measuring", str(folder), str(first)]
     # A client has a core, as in the rounds.
     threads = {f"TF_NUM_{kind}OP_THREADS": "1" for kind in ("INTRA", "INTER")}
-    environment = {**os.environ, **threads, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
-    done = subprocess.run(tied(*command), env=environment, stdout=subprocess.PIPE, text=True)
+    done = subprocess.run(
+        tied(*command), env={**os.environ, **threads}, stdout=subprocess.PIPE, text=True
+    )
     if done.returncode:
         raise ChildProcessError(
             f"{folder}: what a client needs must be measurable; the process for it ended with "

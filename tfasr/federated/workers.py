@@ -13,7 +13,8 @@ import portpicker
 from tfasr.federated.connections import Worker, channel_to, installed
 from tfasr.federated.launcher import tied
 
-_POLL_SECONDS = 0.2
+# How soon it is noticed that a worker ended instead of answering.
+_POLL_SECONDS = 2
 
 
 @contextmanager
