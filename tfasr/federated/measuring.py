@@ -58,7 +58,9 @@ def with_costs(folder: Path, phases: Sequence[Phase]) -> list[Phase]:
 
 
 def _measured_apart(folder: Path, first: int) -> dict[str, float]:
-    command = [sys.executable, "-m", "tfasr.federated.measuring", str(folder), str(first)]
+    # Told by a package of TensorFlow Federated's on every import; users can't mend it.
+    quiet = ("-W", "ignore:pkg_resources is deprecated")
+    command = [sys.executable, *quiet, "-m", "tfasr.federated.measuring", str(folder), str(first)]
     # A client has a core, as in the rounds.
     threads = {f"TF_NUM_{kind}OP_THREADS": "1" for kind in ("INTRA", "INTER")}
     done = subprocess.run(
