@@ -101,9 +101,16 @@ def _steps(model: ClientModel, config: FederateConfig, batches: tf.data.Dataset)
     optimizer, weights = client_optimizer(config), model.trainable_variables
     # The update is what the weights are less by than these.
     start = [tf.identity(weight) for weight in weights]
-    state = optimizer.initialize([tf.TensorSpec(weight.shape, weight.dtype) for weight in weights])
+    specs = [tf.TensorSpec(weight.shape, weight.dtype) for weight in weights]
+    state = tf.nest.map_structure(tf.convert_to_tensor, optimizer.initialize(specs))
 
-    @tf.function(reduce_retracing=True)
+    # One graph for batches of all lengths, as TFF's worker has.
+    @tf.function(
+        input_signature=[
+            model.input_spec,
+            tf.nest.map_structure(tf.TensorSpec.from_tensor, state),
+        ]
+    )
     def step(batch: dict[str, tf.Tensor], state: object) -> object:
         with tf.GradientTape() as tape:
             loss = model.forward_pass(batch).loss
