@@ -228,6 +228,23 @@ def test_speakers_of_a_split_are_its_own(tmp_path):
     }
 
 
+def test_a_session_has_takes_of_its_own_and_only_training_has_sessions(tmp_path):
+    corpus = corpus_in(add_recordings(tmp_path, takes=6), train_takes="2-5", sessions=2)
+    listed, _ = corpus.utterances()
+    assert Counter((entry.split, entry.speaker) for entry in listed) == {
+        **{("train", f"{speaker}-{session}"): 3 for speaker in "ab" for session in (0, 1)},
+        **{(split, speaker): 3 for speaker in "ab" for split in ("valid", "test")},
+    }
+    takes = {"a-0": {2, 3}, "a-1": {4, 5}, "b-0": {2, 3}, "b-1": {4, 5}}
+    for entry, audio in zip(listed[:12], corpus.samples(listed[:12]), strict=True):
+        assert {(value - 1) % 100 for value in values_of(audio)} <= takes[entry.speaker]
+
+
+def test_more_sessions_than_takes_are_named():
+    with pytest.raises(ValueError, match="got sessions=3, train_takes='2-3'"):
+        config(sessions=3)
+
+
 @pytest.mark.parametrize(
     ("changes", "overlap"),
     [

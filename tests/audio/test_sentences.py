@@ -40,3 +40,10 @@ def test_too_many_sentences_are_named():
     most = len(inventory.texts["valid"])
     with pytest.raises(ValueError, match=f"at most {most}; got valid_sentences={most + 1}"):
         inventory.draw("valid", most + 1, np.random.default_rng(0))
+
+
+def test_the_digits_grammar_has_every_string_of_two_to_four():
+    texts = SentenceInventory(0, "digits").texts
+    everything = [text for split in texts.values() for text in split]
+    assert sorted(everything)[:2] == ["eight eight", "eight eight eight"]
+    assert len(set(everything)) == len(everything) == 10**2 + 10**3 + 10**4

@@ -7,6 +7,7 @@ import pytest
 
 from tfasr.artifacts.files import read_json, sha256_of
 from tfasr.configs.audio import AudioConfig
+from tfasr.configs.corpora import TokenizerConfig
 from tfasr.configs.features import FbankConfig
 from tfasr.preparation.preparation import Preparation
 from tfasr.text.tokenizer import Tokenizer
@@ -71,7 +72,8 @@ def test_shards_are_counted_and_hashed(config, prepare):
 def test_the_index_has_the_settings_that_the_data_was_made_with(config, prepare):
     data = prepare(config)
     assert data.index["settings"] == read_json(data.folder / "settings.json")
-    assert data.index["settings"]["tokenizer"] == {"kind": "char", "vocabulary": 1024}
+    tokenizer = {"kind": "char", "vocabulary": 1024, "model": None}
+    assert data.index["settings"]["tokenizer"] == tokenizer
 
 
 def test_tokens_that_the_tokenizer_does_not_know_are_counted(config, prepare, edit_line):
@@ -229,6 +231,16 @@ def test_tokens_are_of_the_text_that_is_there_at_last(config, prepare, interrupt
     edit_line(config.source / "train.jsonl", 1, text="xyz")
     tokenizer = Tokenizer(prepare(config).tokenizer)
     assert tokenizer.decode(tokenizer.encode("xyz")) == "xyz"
+
+
+def test_a_model_that_is_given_encodes_another_corpus_as_the_first(config, prepare, edit_line):
+    first = prepare(config)
+    edit_line(config.source / "train.jsonl", 1, text="xyz")
+    given = TokenizerConfig(kind="char", model=first.tokenizer)
+    second = prepare(replace(config, out=config.out.with_name("second"), tokenizer=given))
+    assert second.tokenizer.read_bytes() == first.tokenizer.read_bytes()
+    # SentencePiece takes characters that it does not know, side by side, for one.
+    assert second.index["splits"]["train"]["unknown_tokens"] == 1
 
 
 def test_no_shard_of_a_longer_corpus_is_left(config, prepare, interrupt, contents_of):

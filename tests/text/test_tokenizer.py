@@ -1,7 +1,7 @@
 import pytest
 
 from tfasr.configs.corpora import TokenizerConfig
-from tfasr.text.tokenizer import UNKNOWN, Tokenizer, train_tokenizer
+from tfasr.text.tokenizer import UNKNOWN, Tokenizer, copy_tokenizer, train_tokenizer
 
 TEXTS = [
     "turn the light on",
@@ -117,3 +117,16 @@ def test_a_model_that_was_cut_off_is_named(tmp_path):
     (tmp_path / "a.model").write_bytes((tmp_path / "a.model").read_bytes()[:-7])
     with pytest.raises(ValueError, match=r"a\.model: must be a SentencePiece model"):
         Tokenizer(tmp_path / "a.model")
+
+
+def test_a_copied_model_encodes_alike(tokenizer, tmp_path):
+    copy_tokenizer(tmp_path / "tokenizer.model", tmp_path / "copy" / "tokenizer.model")
+    copied = Tokenizer(tmp_path / "copy" / "tokenizer.model")
+    assert [copied.encode(text) for text in TEXTS] == [tokenizer.encode(text) for text in TEXTS]
+
+
+def test_what_is_no_model_is_not_copied(tmp_path):
+    (tmp_path / "words.txt").write_text("turn\nthe\nlight\non\n")
+    with pytest.raises(ValueError, match=r"words\.txt: must be a SentencePiece model"):
+        copy_tokenizer(tmp_path / "words.txt", tmp_path / "tokenizer.model")
+    assert not (tmp_path / "tokenizer.model").exists()

@@ -9,11 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tfasr.audio.reading import AudioReader, decode_ahead
+from tfasr.audio.sentences import DIGITS
 from tfasr.audio.utterance import CorpusError, Split, Utterance
 from tfasr.configs.corpora import FsddConfig
 from tfasr.configs.seeds import counted_generator
-
-WORDS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 
 # No leading zeros: 07 would be take 7 under a second name, and might cross splits.
 _NAME = re.compile(r"([0-9])_([A-Za-z0-9._-]+)_(0|[1-9][0-9]*)\.wav")
@@ -79,7 +78,7 @@ class Fsdd:
         return Utterance(
             utterance_id=utterance_id,
             split=split,
-            text=" ".join(WORDS[digit] for digit in digits),
+            text=" ".join(DIGITS[digit] for digit in digits),
             speaker=speaker,
             domain="fsdd",
             origin=f"fsdd string {utterance_id}",
@@ -133,7 +132,8 @@ class Fsdd:
             splits[name] = {}
             for digit, speaker, take, path in found:
                 if take in wanted.takes and (speaker in wanted.speakers or not wanted.speakers):
-                    splits[name].setdefault(speaker, {}).setdefault(digit, []).append(path)
+                    takes = splits[name].setdefault(wanted.named(speaker, take), {})
+                    takes.setdefault(digit, []).append(path)
         if not any(splits.values()):
             config = self.config
             raise ValueError(

@@ -1,17 +1,19 @@
-"""Commands to a voice assistant: a small grammar of common words, and its sentences by split."""
+"""Two small grammars, commands to a voice assistant and digits, and their sentences by split."""
 
 import itertools
-import re
+from typing import Literal
 
 import numpy as np
 
 from tfasr.audio.utterance import SPLITS, Split
 from tfasr.configs.seeds import counted_generator
 
+DIGITS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 _SLOTS = {
     "act": ("open", "close", "lock"),
     "colour": ("red", "green", "blue", "yellow", "purple"),
     "day": ("today", "tomorrow", "monday"),
+    "digit": DIGITS,
     "device": ("light", "fan", "heater", "radio"),
     "mood": ("quiet", "happy", "slow"),
     "name": ("anna", "peter", "maria", "oliver"),
@@ -21,7 +23,7 @@ _SLOTS = {
     "switch": ("on", "off"),
     "unit": ("seconds", "minutes", "hours"),
 }
-_TEMPLATES = (
+_COMMANDS = (
     "{act} the {room} {opening} {day}",
     "call {name} in {number} {unit}",
     "call {name} {day} at {number}",
@@ -35,21 +37,26 @@ _TEMPLATES = (
     "turn the {room} {device} {switch}",
     "turn the {room} {device} {switch} at {number}",
 )
+_TEMPLATES = {
+    "commands": _COMMANDS,
+    "digits": tuple(" ".join(["{digit}"] * length) for length in (2, 3, 4)),
+}
 
 _HELD_OUT_SHARES: dict[Split, float] = {"valid": 0.1, "test": 0.2}
 
 
 class SentenceInventory:
-    """The grammar's sentences, each in one split only.
+    """A grammar's sentences, each in one split only.
 
     Args:
         seed: Chooses each sentence's split.
+        grammar: Which.
     """
 
-    def __init__(self, seed: int) -> None:
+    def __init__(self, seed: int, grammar: Literal["commands", "digits"] = "commands") -> None:
         texts: dict[Split, list[str]] = {split: [] for split in SPLITS}
         weights: dict[Split, list[float]] = {split: [] for split in SPLITS}
-        for template in _TEMPLATES:
+        for template in _TEMPLATES[grammar]:
             for split, part in _divide(_sentences_of(template), seed, template).items():
                 texts[split] += part
                 # A template is drawn by the root of how many sentences it makes: large ones
@@ -74,9 +81,8 @@ class SentenceInventory:
 
 
 def _sentences_of(template: str) -> list[str]:
-    slots = re.findall(r"{(\w+)}", template)
-    choices = itertools.product(*(_SLOTS[slot] for slot in slots))
-    return [template.format(**dict(zip(slots, words, strict=True))) for words in choices]
+    choices = [_SLOTS[word[1:-1]] if word[0] == "{" else (word,) for word in template.split()]
+    return [" ".join(words) for words in itertools.product(*choices)]
 
 
 def _divide(sentences: list[str], seed: int, template: str) -> dict[Split, list[str]]:

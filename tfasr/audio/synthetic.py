@@ -127,7 +127,7 @@ class Synthetic:
         )
 
     def utterances(self) -> tuple[list[Utterance], list[CorpusError]]:
-        inventory = SentenceInventory(self._config.seed)
+        inventory = SentenceInventory(self._config.seed, self._config.grammar)
         counts: dict[Split, int] = {
             "train": self._config.train_sentences,
             "valid": self._config.valid_sentences,

@@ -110,11 +110,19 @@ class FsddSplit:
         strings: How many.
         takes: That they may use.
         speakers: That they may use; empty means all.
+        sessions: Parts of the takes, each with strings of its own.
     """
 
     strings: int
     takes: frozenset[int]
     speakers: tuple[str, ...]
+    sessions: int = 1
+
+    def named(self, speaker: str, take: int) -> str:
+        """The speaker, with the session of a take of theirs where there are several."""
+        if self.sessions == 1:
+            return speaker
+        return f"{speaker}-{sorted(self.takes).index(take) * self.sessions // len(self.takes)}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -138,6 +146,9 @@ class FsddConfig:
         train_speakers: Speakers of the training strings; empty means all.
         valid_speakers: Speakers of the validation strings; empty means all.
         test_speakers: Speakers of the test strings; empty means all.
+        sessions: Parts into which the training takes are divided in their order, as if recorded
+            on different days: a string has takes of one, and SPEAKER-0, SPEAKER-1 and so on are
+            speakers, and federated clients, of their own.
         seed: Chooses digits, takes and pauses.
     """
 
@@ -154,9 +165,15 @@ class FsddConfig:
     train_speakers: tuple[str, ...] = ()
     valid_speakers: tuple[str, ...] = ()
     test_speakers: tuple[str, ...] = ()
+    sessions: int = 1
     seed: int = 0
 
     def __post_init__(self) -> None:
+        if not 1 <= self.sessions <= max(1, len(parse_takes(self.train_takes))):
+            raise ValueError(
+                "sessions must be at least 1 and at most the takes of train_takes; "
+                f"got sessions={self.sessions}, train_takes={self.train_takes!r}"
+            )
         for name, split in self.splits.items():
             if split.strings < 0:
                 raise ValueError(
@@ -182,6 +199,7 @@ class FsddConfig:
                 strings=self.train_strings,
                 takes=parse_takes(self.train_takes),
                 speakers=self.train_speakers,
+                sessions=self.sessions,
             ),
             "valid": FsddSplit(
                 strings=self.valid_strings,
@@ -216,13 +234,14 @@ def _shared_speakers(speakers: Collection[str], others: Collection[str]) -> str:
 
 @dataclass(frozen=True, kw_only=True)
 class SyntheticConfig:
-    """Commands to a voice assistant, spoken by espeak-ng in many voices, in two domains.
+    """Short sentences spoken by espeak-ng in many voices, in two domains.
 
     "close" is a quiet room, a microphone of each speaker's own; "telephone" has other speakers
     with other accents, a 300 to 3,400 Hz band and background noise. A speaker is in one domain
     only, and no validation or test sentence is ever a training sentence of anybody.
 
     Args:
+        grammar: "commands" to a voice assistant, or "digits": strings of two to four of them.
         sample_rate: Of the prepared audio, in hertz; at least 8,000.
         close_speakers: Speakers of the domain "close", 0 to 48.
         telephone_speakers: Speakers of the domain "telephone", 0 to 48.
@@ -235,6 +254,7 @@ class SyntheticConfig:
         seed: Chooses voices, sentences and noise.
     """
 
+    grammar: Literal["commands", "digits"] = "commands"
     sample_rate: int = 16000
     close_speakers: int = 24
     telephone_speakers: int = 16
@@ -270,10 +290,13 @@ class TokenizerConfig:
     Args:
         kind: SentencePiece's model type.
         vocabulary: Pieces, the unknown piece included. For "char" it is an upper limit.
+        model: A SentencePiece model to encode with; none is trained then. With that of a run,
+            RUN/tokenizer.model, the run can go on training on this corpus.
     """
 
     kind: Literal["unigram", "bpe", "char"] = "unigram"
     vocabulary: int = 1024
+    model: Path | None = None
 
     def __post_init__(self) -> None:
         _require_positive(vocabulary=self.vocabulary)

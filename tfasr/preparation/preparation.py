@@ -16,7 +16,7 @@ from tfasr.preparation.frame_sums import FrameSums
 from tfasr.preparation.runners import open_runner
 from tfasr.preparation.shard_tasks import ShardTask, is_learned_from, shard_tasks, skip_reason
 from tfasr.text.normalizer import normalise
-from tfasr.text.tokenizer import train_tokenizer
+from tfasr.text.tokenizer import copy_tokenizer, train_tokenizer
 
 # Names what an unfinished preparation was begun on.
 _LISTING = "listing.json"
@@ -167,7 +167,11 @@ class Preparation:
     def _write_tokenizer(self, utterances: Sequence[Utterance]) -> None:
         path = self.partial / "tokenizer.model"
         texts = [normalise(u.text) for u in utterances if is_learned_from(u, self.config)]
-        if texts and not path.is_file():
+        if path.is_file():
+            return
+        if self.config.tokenizer.model is not None:
+            copy_tokenizer(self.config.tokenizer.model, path)
+        elif texts:
             train_tokenizer(texts, self.config.tokenizer, path)
 
     def _write_index(self, tasks: Sequence[ShardTask], skipped: list[str], num_shared: int) -> None:

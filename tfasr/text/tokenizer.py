@@ -1,6 +1,7 @@
 """SentencePiece: text to token ids."""
 
 import io
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -51,6 +52,17 @@ def train_tokenizer(texts: Sequence[str], config: TokenizerConfig, path: Path) -
         ) from None
     with atomic_path(path) as staged:
         staged.write_bytes(model.getvalue())
+
+
+def copy_tokenizer(model: Path, path: Path) -> None:
+    """Copies a SentencePiece model, whole or not at all.
+
+    Raises:
+        ValueError: `model` is missing or no such model.
+    """
+    Tokenizer(model)
+    with atomic_path(path) as staged:
+        shutil.copyfile(model, staged)
 
 
 class Tokenizer:
