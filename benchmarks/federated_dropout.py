@@ -8,8 +8,8 @@ on; intervals are 95 % over seeds. The arms:
 - `full` leaves nothing out; `flat` leaves out 20 % of all blocks' feed-forward units;
 - `amb N` and `crit N` leave out 50 % of the N most ambient or most critical blocks' units and 10 %
   of all others'; `budget` spends what `amb 4` does where the ranking says it loses least;
-- `freeze N` neither trains the N most ambient blocks nor sends them back; `seed N` draws them anew
-  from a seed and sends that in their place; `seed trained N` trains them from there;
+- `freeze 4` neither trains the 4 most ambient blocks nor sends them back; `seed 4` draws them anew
+  from a seed and sends that in their place; `seed trained 4` trains them from there;
 - `small` is a smaller model all the way (`--small RUN`), of which nothing is left out;
 - `central` has all clients' speech in one place and makes as many steps as they do together.
 
@@ -38,7 +38,6 @@ from tfasr.data.prepared import PreparedData
 from tfasr.federated.accounting import account
 from tfasr.federated.plans import client_plan
 from tfasr.federated.round_log import LOG
-from tfasr.federated.submodels import client_layout
 from tfasr.models.layout import layout_without_weights
 from tfasr.study.ranking import Ranking
 from tfasr.training.run import Run
@@ -50,7 +49,7 @@ _CONFIG = Path("pipelines/configs/people_recorded.yaml")
 _NUMBERS = (2, 3, 4)
 _RATES = {"rate": 0.5, "base_rate": 0.1}
 _ALL = {"rate": 0.0, "base_rate": 0.0}
-_CHOSEN = {"freeze": "freeze", "seed": "seed", "seed trained": "seed_and_train"}
+_CHOSEN = {"freeze 4": "freeze", "seed 4": "seed", "seed trained 4": "seed_and_train"}
 
 
 def main() -> None:
@@ -149,7 +148,7 @@ def _bytes_of(plan: Mapping[str, Any], run: Path) -> float:
     model = Run(run).model_config
     ranking = Ranking.read(run / "study" / "ranking.json")
     made = client_plan(PlanConfig(**plan), model, ranking)
-    sizes = account(layout_without_weights(model), client_layout(model, made.units), made)
+    sizes = account(layout_without_weights(model), layout_without_weights(model, made.units), made)
     return float(sizes.bytes_down + sizes.bytes_up)
 
 

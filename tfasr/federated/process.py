@@ -19,6 +19,7 @@ from tfasr.federated.submodels import SubModels, full_type, model_weights
 from tfasr.losses.ctc import ctc_loss
 from tfasr.models.building import build_model
 from tfasr.models.layout import Layout
+from tfasr.models.scopes import zeros_at_first
 
 
 class ClientModel(tff.learning.models.VariableModel):
@@ -32,7 +33,8 @@ class ClientModel(tff.learning.models.VariableModel):
     """
 
     def __init__(self, config: ModelConfig, plan: ClientPlan) -> None:
-        self._model = build_model(config, plan.units)
+        with zeros_at_first():
+            self._model = build_model(config, plan.units)
         # Weights of the model, whether Keras calls them trainable or not: it has no others.
         self._entries = Layout(self._model).entries
         self._frozen = plan.frozen

@@ -13,7 +13,7 @@ from tfasr.configs.model import ModelConfig
 from tfasr.configs.seeds import counted_seed
 from tfasr.federated.plans import ClientPlan
 from tfasr.federated.seeding import SeededBlocks
-from tfasr.models.building import Units, build_model, full_units
+from tfasr.models.building import Units, full_units
 from tfasr.models.layout import SUMMING, Entry, Layout, UnitAxis, layout_without_weights
 
 Module = tuple[int | None, str]
@@ -21,8 +21,7 @@ Module = tuple[int | None, str]
 
 def client_layout(config: ModelConfig, kept: Units) -> Layout:
     """Lays out a client's model without allocating its weights."""
-    with tf.Graph().as_default():
-        return Layout(build_model(config, kept))
+    return layout_without_weights(config, kept)
 
 
 class SubModels:
@@ -61,7 +60,7 @@ class SubModels:
         scaling: Literal["none", "inverse"] = PlanConfig.scaling,
     ) -> None:
         self.full = layout_without_weights(config).entries
-        self.small = client_layout(config, plan.units).entries
+        self.small = layout_without_weights(config, plan.units).entries
         self.trained = [entry.block not in plan.frozen for entry in self.full]
         self.seeding = SeededBlocks(self.full, plan.seeded, seed)
         self.units: dict[Module, int] = {}

@@ -10,7 +10,8 @@ import tensorflow as tf
 
 from tfasr.configs.model import ModelConfig
 from tfasr.models.acoustic_model import AcousticModel
-from tfasr.models.building import build_model
+from tfasr.models.building import Units, build_model
+from tfasr.models.scopes import without_values
 
 _NAME = re.compile(r"(?:block_(?P<block>\d+)/)?(?P<module>\w+)/(?P<role>[\w/]+):0")
 
@@ -163,10 +164,15 @@ def _entry(variable: tf.Variable) -> Entry:
     return Entry(variable, block, match["module"], match["role"])
 
 
-def layout_without_weights(config: ModelConfig) -> Layout:
-    """Lays out the model of a configuration without allocating its weights."""
-    with tf.Graph().as_default():
-        return Layout(build_model(config))
+def layout_without_weights(config: ModelConfig, units: Units | None = None) -> Layout:
+    """Lays out the model of a configuration without allocating its weights.
+
+    Args:
+        config: The model.
+        units: As `build_model` takes them.
+    """
+    with without_values():
+        return Layout(build_model(config, units))
 
 
 def release_parameters(layout: Layout, config: ModelConfig) -> int:
