@@ -1,16 +1,21 @@
 """`tfasr transcribe`: audio to text, by an exported model or by a server."""
 
+import io
 import json
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from pathlib import Path
 
+import soundfile
+
 from tfasr.artifacts.files import write_text
+from tfasr.audio.decoding import open_recording, open_recording_bytes, wav_bytes
+from tfasr.audio.pauses import parts_at_pauses
 from tfasr.configs.serving import TranscribeConfig
 from tfasr.serving.client import Client, ServerError
 from tfasr.serving.token import read_token
-from tfasr.serving.transcripts import Transcript, transcript_of, write_transcript
+from tfasr.serving.transcripts import Transcript, joined, transcript_of, write_transcript
 
 AUDIO_SUFFIXES = frozenset(
     ".aif .aifc .aiff .au .caf .flac .mp3 .oga .ogg .opus .rf64 .snd .sph .w64 .wav".split()
@@ -35,7 +40,8 @@ def run(config: TranscribeConfig) -> None:
     failures = 0
     for path, name in _audio_files(config):
         try:
-            _put(path, name, _transcript(path, transcribe), config, written)
+            transcript = _transcript(path, transcribe, config.max_seconds)
+            _put(path, name, transcript, config, written)
         except ServerError as error:
             raise ValueError(str(error)) from None
         except ValueError as error:
@@ -66,13 +72,40 @@ def _audio_files(config: TranscribeConfig) -> Iterator[tuple[Path, Path]]:
             yield path, path.relative_to(given) if path != given else Path(given.name)
 
 
-def _transcript(path: Path, transcribe: Transcribe) -> Transcript:
+def _transcript(path: Path, transcribe: Transcribe, max_seconds: float) -> Transcript:
     if path.is_dir():
         raise ValueError("must hold audio files; it holds none")
+    audio = sys.stdin.buffer.read() if path == STDIN else b""
+    if _seconds(io.BytesIO(audio) if path == STDIN else str(path)) <= max_seconds:
+        return _of_one(audio or _content(path), transcribe)
+    opened = open_recording_bytes(audio, str(path)) if path == STDIN else open_recording(path)
+    with opened as recording:
+        parts = [
+            (part.start, _of_one(wav_bytes(part.samples, recording.rate), transcribe))
+            for part in parts_at_pauses(recording, max_seconds=max_seconds)
+        ]
+    start, last = parts[-1]
+    return joined(parts, start + last.seconds)
+
+
+def _content(path: Path) -> bytes:
+    if path == STDIN:
+        return b""
     try:
-        audio = sys.stdin.buffer.read() if path == STDIN else path.read_bytes()
+        return path.read_bytes()
     except OSError as error:
         raise ValueError(f"must be a file that can be read; {error.strerror}") from None
+
+
+def _seconds(source: str | io.BytesIO) -> float:
+    """How long a recording is by its header; 0 of what is none."""
+    try:
+        return float(soundfile.info(source).duration)
+    except soundfile.SoundFileError:
+        return 0.0
+
+
+def _of_one(audio: bytes, transcribe: Transcribe) -> Transcript:
     try:
         return transcribe(audio)
     except ValueError as error:

@@ -115,3 +115,45 @@ def test_two_files_of_one_name_do_not_overwrite_each_other(model_folder, folder,
         run(TranscribeConfig(files=(folder / "b.aiff", folder / "b.wav"), **settings))
     assert (out / "b.txt").read_text() == "1 4\n"
     assert "is the transcript of another file" in capsys.readouterr().err
+
+
+@sources
+def test_a_long_recording_is_heard_in_parts(source, model_folder, url, tmp_path, capsys):
+    # Two seconds at 8000 Hz, with a pause from 0.8 to 1.1 s; at most 1.2 s are heard at once.
+    samples = np.ones(16000, np.int16)
+    samples[6400:8800] = 0
+    write_wav(tmp_path / "long.wav", samples, 8000)
+    run(config(source, model_folder, url, tmp_path / "long.wav", max_seconds=1.2))
+    assert capsys.readouterr().out == f"{tmp_path}/long.wav\t7600 6400 8400 7200\n"
+
+
+@sources
+def test_words_of_parts_have_the_times_of_the_recording(
+    source, timed_folder, timed_url, tmp_path, capsys
+):
+    samples = np.ones(16000, np.int16)
+    samples[6400:8800] = 0
+    write_wav(tmp_path / "long.wav", samples, 8000)
+    file = tmp_path / "long.wav"
+    run(config(source, timed_folder, timed_url, file, format="json", max_seconds=1.2))
+    heard = json.loads(capsys.readouterr().out)
+    assert heard["seconds"] == pytest.approx(2.0)
+    times = [(word["text"], word["start"], word["end"]) for word in heard["words"]]
+    assert times == [
+        ("7600", 0.0, 0.5),
+        ("6400", 0.5, 1.0),
+        ("8400", 0.95, 1.45),
+        ("7200", 1.45, 1.95),
+    ]
+
+
+def test_a_long_recording_on_the_standard_input_is_heard_in_parts(
+    model_folder, tmp_path, capsys, monkeypatch
+):
+    write_wav(tmp_path / "long.wav", np.ones(16000, np.int16), 8000)
+    audio = io.TextIOWrapper(io.BytesIO((tmp_path / "long.wav").read_bytes()))
+    monkeypatch.setattr("sys.stdin", audio)
+    settings = {"files": (Path("-"),), "format": "text", "max_seconds": 1.2}
+    run(TranscribeConfig(model=model_folder, **settings))
+    heard = [int(word) for word in capsys.readouterr().out.split()]
+    assert sum(heard[::2]) == sum(heard[1::2]) == 16000

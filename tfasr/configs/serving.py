@@ -127,7 +127,9 @@ class TranscribeConfig:
             text, "json" a line with the text and the times of words, "srt" and "vtt" subtitles.
         out: Folder that gets a file for each, such as NAME.srt; none prints them.
         token_file: File that holds the token the server of `url` asks for.
-        max_seconds: Longest utterance that `model` is given, in seconds; a server has its own.
+        max_seconds: Longest stretch that the model is given at once, in seconds. A longer
+            recording is read part by part, in the memory of one of them, and cut where the
+            second half of a stretch is quietest. A server's own limit must be as high.
     """
 
     model: Path | None = None
@@ -136,7 +138,7 @@ class TranscribeConfig:
     format: Literal["lines", "text", "json", "srt", "vtt"] = "lines"
     out: Path | None = None
     token_file: Path | None = None
-    max_seconds: float = 60.0
+    max_seconds: float = 30.0
 
     def __post_init__(self) -> None:
         if (self.model is None) == (not self.url):

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
 from tfasr.serving.answers import Heard
@@ -105,6 +105,24 @@ def _timed(
         Spoken(text=word, start=round(float(start), 3), end=round(float(end), 3))
         for word, start, end in zip(words, starts, ends, strict=True)
     )
+
+
+def joined(parts: Sequence[tuple[float, Transcript]], seconds: float) -> Transcript:
+    """Makes the transcript of a recording of those of its parts.
+
+    Args:
+        parts: In order, each with the seconds of the recording before it.
+        seconds: How long the recording is.
+    """
+    words = [
+        replace(word, start=round(start + word.start, 3), end=round(start + word.end, 3))
+        for start, part in parts
+        for word in part.words
+    ]
+    # A part whose words have no times would be missing among those that have.
+    is_timed = all(bool(part.words) == bool(part.text) for _, part in parts)
+    text = " ".join(part.text for _, part in parts if part.text)
+    return Transcript(text=text, seconds=seconds, words=tuple(words) if is_timed else ())
 
 
 def write_transcript(transcript: Transcript, form: TranscriptFormat) -> str:
