@@ -7,7 +7,7 @@ import pytest
 from tfasr.configs.data import BatchConfig
 from tfasr.configs.features import AugmentConfig, SpecAugmentConfig
 from tfasr.data.batches import make_buckets
-from tfasr.data.pipelines import TrainingPipeline, Worker, evaluation_batches, every_example
+from tfasr.data.pipelines import TrainingPipeline, evaluation_batches, every_example
 from tfasr.features.extractor import FeatureExtractor
 
 
@@ -41,8 +41,9 @@ def quiet(pipeline):
 
 @pytest.fixture(scope="module")
 def halves(quiet):
-    """Of two workers."""
-    return [replace(quiet, worker=Worker(index, 2)) for index in range(2)]
+    """The batches of an epoch for each of two hosts, from a batch on."""
+    half = replace(quiet, every=2)
+    return lambda skip: [batches_of(half.epoch(0, skip + index)) for index in range(2)]
 
 
 @pytest.fixture(scope="module")
@@ -121,21 +122,23 @@ def test_an_epoch_has_few_shapes(epoch_of):
     assert len({batch["tokens"].shape[1] for batch in batches}) == 1
 
 
-def test_workers_share_an_epoch_without_overlap(halves):
-    shares = [ids(batches_of(half.epoch(0))) for half in halves]
-    assert all(shares)
-    assert sorted(shares[0] + shares[1]) == [f"train-{number:02d}" for number in range(12)]
+@pytest.mark.parametrize("skip", [0, 3])
+def test_hosts_take_an_epoch_s_batches_in_turn(quiet, halves, skip):
+    whole = batches_of(quiet.epoch(0, skip))
+    for index, half in enumerate(halves(skip)):
+        assert half
+        assert_equal_batches(half, whole[index::2])
 
 
-def test_a_worker_skips_its_own_batches(halves):
-    whole = batches_of(halves[1].epoch(0))
-    assert len(whole) > 1
-    assert_equal_batches(batches_of(halves[1].epoch(0, 1)), whole[1:])
+def test_the_batches_of_an_epoch_are_counted(pipeline, epoch_of):
+    assert [pipeline.num_batches(number) for number in range(2)] == [
+        len(epoch_of(number)) for number in range(2)
+    ]
 
 
-def test_a_worker_beyond_their_count_is_refused():
-    with pytest.raises(ValueError, match="got index=2, count=2"):
-        Worker(2, 2)
+def test_batches_are_taken_in_turn_by_one_host_at_least(quiet):
+    with pytest.raises(ValueError, match="every must be at least 1; got every=0"):
+        replace(quiet, every=0)
 
 
 def test_recordings_give_the_same_batches_as_shards(quiet, tiny_data):

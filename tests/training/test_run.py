@@ -6,6 +6,7 @@ import pytest
 import tensorflow as tf
 
 from tfasr.artifacts.files import read_json, write_json
+from tfasr.configs.distribution import DistributionConfig
 from tfasr.configs.loading import read_yaml
 from tfasr.configs.model import StreamingConfig
 from tfasr.configs.training import AveragingConfig, OptimizerConfig
@@ -93,6 +94,13 @@ def test_a_prolonged_run_is_repeated_with_its_last_steps(config, tiny_data):
     longer = Run.create(replace(config, steps=99, averaging=averaging), tiny_data)
     assert (longer.config.steps, longer.config.averaging) == (99, averaging)
     assert Run.create(config, tiny_data).config.steps == 99
+
+
+def test_any_hosts_may_go_on_with_a_run(config, tiny_data):
+    Run.create(config, tiny_data)
+    hosts = DistributionConfig(hosts=("a:1",))
+    again = Run.create(replace(config, distribution=hosts), tiny_data)
+    assert again.config.distribution == DistributionConfig()
 
 
 def test_a_folder_without_a_run_is_named(tmp_path):

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Literal
 
 from tfasr.configs.data import BatchConfig
+from tfasr.configs.distribution import DistributionConfig
 from tfasr.configs.features import AugmentConfig, SpecAugmentConfig
 from tfasr.configs.model import ModelConfig
 from tfasr.configs.objective import JointObjective
@@ -25,7 +26,7 @@ class OptimizerConfig:
         epsilon: Added to the root of the second moment.
         weight_decay: Share of a kernel taken off at each step, times the learning rate.
         clip_norm: Largest global norm of the gradient.
-        accumulate: Batches whose gradients make one step.
+        accumulate: Batches whose gradients make one step; several hosts share them.
         average: Decay of the moving average of the weights, in [0, 1). The average is what is
             validated, saved and used; it swings less than the weights do. 0 takes the weights.
     """
@@ -86,6 +87,7 @@ class TrainConfig:
         optimizer: Adam and its schedule.
         objective: Weights of CTC and of the decoder, for a model that has one.
         averaging: Of checkpoints, at the end.
+        distribution: Hosts that train the run together.
         domains: Domains to train on; empty means all that the data does not withhold.
         valid_domains: Domains to validate on; empty means those trained on.
         precision: "mixed_bfloat16" computes in bfloat16 and keeps float32 weights.
@@ -106,6 +108,7 @@ class TrainConfig:
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     objective: JointObjective = field(default_factory=JointObjective)
     averaging: AveragingConfig = field(default_factory=AveragingConfig)
+    distribution: DistributionConfig = field(default_factory=DistributionConfig)
     domains: tuple[str, ...] = ()
     valid_domains: tuple[str, ...] = ()
     precision: Precision = "float32"
@@ -121,6 +124,17 @@ class TrainConfig:
                 "steps and valid_every must be at least 1 and checkpoint_every at least 0; "
                 f"got steps={self.steps}, valid_every={self.valid_every}, "
                 f"checkpoint_every={self.checkpoint_every}"
+            )
+        hosts = len(self.distribution.hosts)
+        if hosts and self.optimizer.accumulate % hosts:
+            raise ValueError(
+                "optimizer.accumulate must be a multiple of the hosts, which share a step's "
+                f"batches; got optimizer.accumulate={self.optimizer.accumulate} and {hosts} hosts"
+            )
+        if hosts > 1 and self.batching.service:
+            raise ValueError(
+                "batching.service must be empty where several hosts train, since it deals out "
+                f"batches in no fixed order; got batching.service={self.batching.service}"
             )
         if self.keep_every < 0 or self.keep_every % (self.checkpoint_every or self.valid_every):
             raise ValueError(

@@ -5,7 +5,9 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
+import numpy as np
 import tensorflow as tf
+from numpy.typing import NDArray
 
 from tfasr.configs.data import BatchConfig
 from tfasr.configs.features import AugmentConfig, SpecAugmentConfig
@@ -30,26 +32,6 @@ from tfasr.features.extractor import FeatureExtractor
 _DRAWS = ("shuffle", "augment", "spec_augment")
 
 
-@dataclass(frozen=True)
-class Worker:
-    """One of several that share an epoch's batches.
-
-    Args:
-        index: From 0.
-        count: How many there are.
-    """
-
-    index: int = 0
-    count: int = 1
-
-    def __post_init__(self) -> None:
-        if not 0 <= self.index < self.count:
-            raise ValueError(
-                f"a worker's index must lie under their count; got index={self.index}, "
-                f"count={self.count}"
-            )
-
-
 @dataclass(frozen=True, kw_only=True)
 class TrainingPipeline:
     """Batches to train on, the same for the same seed and epoch.
@@ -66,7 +48,8 @@ class TrainingPipeline:
         augmentation: Of the waveforms.
         masking: Of the features.
         banks: Recorded noise and rooms that the augmentation asks for.
-        worker: Which share of the batches.
+        every: Of the batches it gives the first and then every so manieth, 1 for all: hosts
+            that train together take them in turn.
         seed: The run's seed.
     """
 
@@ -78,26 +61,47 @@ class TrainingPipeline:
     augmentation: AugmentConfig
     masking: SpecAugmentConfig
     banks: Banks = field(default_factory=Banks)
-    worker: Worker = field(default_factory=Worker)
+    every: int = 1
     seed: int
 
+    def __post_init__(self) -> None:
+        if self.every < 1:
+            raise ValueError(f"every must be at least 1; got every={self.every}")
+
+    def num_batches(self, epoch: int) -> int:
+        """Counts the batches of an epoch, those of other hosts too; decodes no audio."""
+        items = self._items(epoch)
+        shuffling, augmenting, _ = (tf.constant(seed) for seed in self._seeds(epoch))
+        keys = self._keys(tf.constant(items), shuffling, augmenting)
+        return int(keys.reduce(np.int64(0), lambda count, _: count + 1))
+
     def epoch(self, epoch: int, skip: int = 0) -> tf.data.Dataset:
-        """Batches of one epoch from batch `skip` on, as `model_inputs` and "id" and "text"."""
-        items = self.source.items()
-        order = counted_generator(self.seed, "items", epoch).permutation(len(items))
-        seeds = [counted_seed(self.seed, draw, epoch) for draw in _DRAWS]
+        """Batches of one epoch from batch `skip` on, as `model_inputs` and "id" and "text".
+
+        Batches are counted over all hosts.
+        """
+        items, seeds = self._items(epoch), self._seeds(epoch)
         trace, spec = self._traced
         if not self.batching.service:
-            made = trace(items[order], seeds, skip)
+            made = trace(items, seeds, skip)
             return tf.data.experimental.from_variant(made, spec).prefetch(4)
         require_dispatcher(self.batching.service)
         # Every worker of the service would skip as many.
-        made = trace(items[order], seeds, 0)
+        made = trace(items, seeds, 0)
         service = tf.data.experimental.service.distribute(
             processing_mode=tf.data.experimental.service.ShardingPolicy.DYNAMIC,
             service=f"grpc://{self.batching.service}",
         )
         return tf.data.experimental.from_variant(made, spec).apply(service).skip(skip)
+
+    def _items(self, epoch: int) -> NDArray[Any]:
+        items = self.source.items()
+        order = counted_generator(self.seed, "items", epoch).permutation(len(items))
+        shuffled: NDArray[Any] = items[order]
+        return shuffled
+
+    def _seeds(self, epoch: int) -> list[tuple[int, int]]:
+        return [counted_seed(self.seed, draw, epoch) for draw in _DRAWS]
 
     @cached_property
     def _traced(self) -> tuple[Callable[..., tf.Tensor], Any]:
@@ -124,15 +128,6 @@ class TrainingPipeline:
         shuffling, augmenting, masking = tf.unstack(seeds)
         rate = self.extractor.fbank.sample_rate
 
-        def stretched(candidate: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
-            samples = drawn_speed_samples(
-                candidate["number"],
-                candidate["num_samples"],
-                speeds=self.augmentation.speeds,
-                seed=augmenting,
-            )
-            return {**candidate, "num_samples": samples}
-
         def load(keys: tf.data.Dataset) -> tf.data.Dataset:
             return augment_examples(
                 self.source.load(keys),
@@ -142,6 +137,29 @@ class TrainingPipeline:
                 sample_rate=rate,
             )
 
+        keys = self._keys(items, shuffling, augmenting).skip(skip)
+        if self.every > 1:
+            keys = keys.shard(self.every, 0)
+        batches = load_batches(keys, load)
+        batches = pad_to_edges(batches, buckets=self.buckets, sample_rate=rate)
+        batches = extract_features(batches, extractor=self.extractor)
+        return mask_features(batches, config=self.masking, seed=masking)
+
+    def _keys(
+        self, items: tf.Tensor, shuffling: tf.Tensor, augmenting: tf.Tensor
+    ) -> tf.data.Dataset:
+        """The keys of each batch of an epoch, [B]; `augmenting` decides how long they last."""
+        rate = self.extractor.fbank.sample_rate
+
+        def stretched(candidate: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+            samples = drawn_speed_samples(
+                candidate["number"],
+                candidate["num_samples"],
+                speeds=self.augmentation.speeds,
+                seed=augmenting,
+            )
+            return {**candidate, "num_samples": samples}
+
         candidates = within_limits(
             self.source.candidates(items),
             domains=self.domains,
@@ -149,14 +167,7 @@ class TrainingPipeline:
             max_seconds=self.batching.max_seconds,
             sample_rate=rate,
         )
-        keys = self._shuffled_keys(candidates.map(stretched), shuffling)
-        if self.worker.count > 1:
-            keys = keys.shard(self.worker.count, self.worker.index)
-        keys = keys.skip(skip)
-        batches = load_batches(keys, load)
-        batches = pad_to_edges(batches, buckets=self.buckets, sample_rate=rate)
-        batches = extract_features(batches, extractor=self.extractor)
-        return mask_features(batches, config=self.masking, seed=masking)
+        return self._shuffled_keys(candidates.map(stretched), shuffling)
 
     def _shuffled_keys(self, candidates: tf.data.Dataset, seed: tf.Tensor) -> tf.data.Dataset:
         rate, buffer = self.extractor.fbank.sample_rate, self.batching.shuffle_utterances

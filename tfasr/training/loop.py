@@ -1,5 +1,6 @@
 """The training loop: exact to resume, the same for the same seed."""
 
+import sys
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -17,6 +18,7 @@ from tfasr.models.churn import measure_churn
 from tfasr.models.layout import Layout
 from tfasr.training.checkpoints import Progress
 from tfasr.training.churn_log import log_churn
+from tfasr.training.hosts import ALONE, Hosts
 from tfasr.training.optimizer import make_optimizer
 from tfasr.training.run import Run
 from tfasr.training.steps import Batch, Steps
@@ -53,12 +55,19 @@ class Trainer:
         pipeline: Its batches.
         config: Its settings; more steps than the run was made with prolong it.
         validate: From the model to figures by name, "wer" among them.
+        hosts: That train the run together; the first of them validates and writes.
     """
 
     def __init__(
-        self, run: Run, pipeline: TrainingPipeline, config: TrainConfig, validate: Validation
+        self,
+        run: Run,
+        pipeline: TrainingPipeline,
+        config: TrainConfig,
+        validate: Validation,
+        hosts: Hosts = ALONE,
     ) -> None:
         self.run = run
+        self.hosts = hosts
         self.config = config
         self.pipeline = pipeline
         self.validate = validate
@@ -73,7 +82,7 @@ class Trainer:
             model=self.average,
             training=tf.train.Checkpoint(model=self.model, optimizer=self.optimizer),
         )
-        self.steps = Steps(self.model, self.average, self.optimizer, config)
+        self.steps = Steps(self.model, self.average, self.optimizer, config, hosts)
         self._last_validation: dict[str, float] = {}
 
     def train(self, report: Report) -> Progress:
@@ -110,18 +119,37 @@ class Trainer:
             if progress.step % _LOG_EVERY == 0 or saved:
                 self._log({"step": progress.step, **self._figures(window, progress)})
                 window = _Window([], started=time.monotonic())
-            if due:
+            if due and self.hosts.is_chief:
                 progress = self._validate(progress)
                 window.started = time.monotonic()
             if saved:
-                self.run.checkpoints.save(self.state, progress)
+                self._save(progress)
         return progress
+
+    def _save(self, progress: Progress) -> None:
+        if self.hosts.is_chief:
+            self.run.checkpoints.save(self.state, progress)
+        # A resumed run would begin with these weights on all hosts.
+        self._follow_chief()
+
+    def _follow_chief(self) -> None:
+        averaged = [] if self.average is self.model else self.average.variables
+        parts = (self.model.variables, averaged, self.optimizer.variables)
+        self.hosts.follow_chief([variable for part in parts for variable in part])
 
     def _is_checkpoint(self, step: int) -> bool:
         every = self.config.checkpoint_every
         return bool(every) and step % every == 0
 
     def _resume(self) -> Progress:
+        progress = self._restore() if self.hosts.is_chief else Progress()
+        self._follow_chief()
+        place = (progress.step, progress.epoch, progress.batch, progress.seconds)
+        *counts, seconds = self.hosts.of_chief(place)
+        step, epoch, batch = map(int, counts)
+        return replace(progress, step=step, epoch=epoch, batch=batch, seconds=seconds)
+
+    def _restore(self) -> Progress:
         self.run.checkpoints.remove_unfinished()
         steps = self.run.checkpoints.steps()
         progress = self.run.checkpoints.restore(self.state, steps[-1]) if steps else Progress()
@@ -138,41 +166,49 @@ class Trainer:
         for batch, position, waited in self._batches(progress):
             group.append(batch)
             waiting += waited
-            if len(group) == self.config.optimizer.accumulate:
+            if len(group) == self.steps.batches:
                 yield group, position, waiting
                 group, waiting = [], 0.0
 
     def _batches(self, progress: Progress) -> Iterator[tuple[Batch, tuple[int, int], float]]:
-        """Yields batches, the position of the one after it, and the seconds waited for it."""
-        remaining = (self.config.steps - progress.step) * self.config.optimizer.accumulate
-        epoch, skip = progress.epoch, progress.batch
+        """Yields this host's batches, the position after them, and the seconds waited for them.
+
+        Hosts take batches in turn; the position is that after each has taken its own.
+        """
+        remaining = (self.config.steps - progress.step) * self.steps.batches
+        epoch, taken = progress.epoch, progress.batch
+        several = self.hosts.count > 1
         while remaining > 0:
-            taken = skip
+            # One host alone sees the end of an epoch when it is there.
+            total = self.pipeline.num_batches(epoch) if several else sys.maxsize
             asked = time.monotonic()
-            for batch in self.pipeline.epoch(epoch, skip).take(remaining):
-                taken += 1
+            for batch in self.pipeline.epoch(epoch, taken + self.hosts.index).take(remaining):
+                taken += self.hosts.count
                 remaining -= 1
-                yield batch, (epoch, taken), time.monotonic() - asked
+                position = (epoch, taken) if taken <= total else (epoch + 1, taken - total)
+                yield batch, position, time.monotonic() - asked
                 asked = time.monotonic()
-            if taken == skip == 0:
+            if (total if several else taken) == 0:
                 raise ValueError(f"{self.config.data}: holds no utterance to train on")
-            epoch, skip = epoch + 1, 0
+            # Hosts whose turn has not come begin the next epoch.
+            epoch, taken = epoch + 1, taken - total if several else 0
 
     def _take_step(self, batches: Sequence[Batch], step: int, window: _Window) -> None:
-        seeds = [
-            counted_seed(self.config.seed, "dropout", step, place) for place in range(len(batches))
-        ]
+        places = range(self.hosts.index, self.config.optimizer.accumulate, self.hosts.count)
+        seeds = [counted_seed(self.config.seed, "dropout", step, place) for place in places]
         outcome = self.steps.take(batches, seeds)
-        if not np.isfinite([outcome.loss, outcome.gradient_norm]).all():
+        heard = sum(int(tf.reduce_sum(batch["num_frames"])) for batch in batches)
+        losses, infeasible, frames = self.hosts.sums([outcome.loss, outcome.infeasible, heard])
+        loss = losses / self.hosts.count
+        if not np.isfinite([loss, outcome.gradient_norm]).all():
             raise ValueError(
-                f"the loss and its gradient must stay finite; got {outcome.loss} and a norm of "
+                f"the loss and its gradient must stay finite; got {loss} and a norm of "
                 f"{outcome.gradient_norm} at step {step}. "
                 f"Lower optimizer.peak={self.config.optimizer.peak} or raise optimizer.warmup"
             )
         shift = self.pipeline.extractor.fbank.frame_shift_ms / 1000
-        window.losses.append(outcome.loss)
-        window.infeasible += outcome.infeasible
-        frames = sum(int(tf.reduce_sum(batch["num_frames"])) for batch in batches)
+        window.losses.append(loss)
+        window.infeasible += int(infeasible)
         window.audio_seconds += frames * shift
 
     def _figures(self, window: _Window, progress: Progress) -> dict[str, float]:
@@ -199,6 +235,8 @@ class Trainer:
         return replace(progress, validation=figures)
 
     def _log(self, row: dict[str, float]) -> None:
+        if not self.hosts.is_chief:
+            return
         append_json_line(self.run.folder / "metrics.jsonl", row)
         with self._summary.as_default(step=int(row["step"])):
             for name, value in row.items():

@@ -8,6 +8,7 @@ from pathlib import Path
 import tensorflow as tf
 
 from tfasr.artifacts.files import atomic_path, read_json, sha256_of, write_json, write_text
+from tfasr.configs.distribution import DistributionConfig
 from tfasr.configs.features import FbankConfig
 from tfasr.configs.loading import from_mapping, read_yaml, to_mapping, to_yaml
 from tfasr.configs.model import EncoderConfig, ModelConfig
@@ -47,6 +48,8 @@ class Run:
         run = cls(config.run)
         config = replace(
             config,
+            # Any number of hosts trains the same run.
+            distribution=DistributionConfig(),
             model=replace(
                 config.model,
                 num_mels=data.fbank.num_mels,

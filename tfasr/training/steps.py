@@ -11,6 +11,7 @@ from tfasr.configs.training import TrainConfig
 from tfasr.data.batches import MODEL_INPUTS
 from tfasr.losses.objective import model_losses
 from tfasr.models.acoustic_model import AcousticModel
+from tfasr.training.hosts import ALONE, Hosts
 from tfasr.training.optimizer import update_average
 
 Batch = dict[str, tf.Tensor]
@@ -22,7 +23,7 @@ class Outcome:
 
     Args:
         loss: Mean over its utterances; of several batches, the mean of their means.
-        gradient_norm: Global, before it was clipped.
+        gradient_norm: Global, of all hosts' batches, before it was clipped.
         infeasible: Utterances too short for CTC.
     """
 
@@ -39,6 +40,7 @@ class Steps:
         average: What follows it as a moving average.
         optimizer: Built on the model's variables.
         config: Objective, average's decay, batches a step.
+        hosts: That share the batches of a step.
     """
 
     def __init__(
@@ -47,15 +49,18 @@ class Steps:
         average: AcousticModel,
         optimizer: keras.optimizers.Optimizer,
         config: TrainConfig,
+        hosts: Hosts = ALONE,
     ) -> None:
         self.model = model
         self.average = average
         self.optimizer = optimizer
         self.config = config
+        self.hosts = hosts
+        self.batches = config.optimizer.accumulate // hosts.count
         self.variables = model.trainable_variables
         self._whole = self._function(self._update)
         self._sums: list[tf.Variable] = []
-        if config.optimizer.accumulate > 1:
+        if self.batches > 1:
             self._sums = [tf.Variable(tf.zeros_like(v), trainable=False) for v in self.variables]
             self._part = self._function(self._add)
             self._finish = tf.function(self._update_by_sums, autograph=False)
@@ -64,7 +69,8 @@ class Steps:
         """Takes one step.
 
         Args:
-            batches: As many as `optimizer.accumulate`, with what `MODEL_INPUTS` names.
+            batches: This host's of the `optimizer.accumulate` of a step, with what `MODEL_INPUTS`
+                names.
             seeds: Of each batch's dropout.
         """
         step = self._part if self._sums else self._whole
@@ -97,6 +103,7 @@ class Steps:
         return step  # type: ignore[no-any-return]
 
     def _update(self, gradients: Sequence[tf.Tensor]) -> tf.Tensor:
+        gradients = self.hosts.mean(gradients)
         self.optimizer.apply_gradients(zip(gradients, self.variables, strict=True))
         if self.average is not self.model:
             update_average(
@@ -109,7 +116,7 @@ class Steps:
 
     def _add(self, gradients: Sequence[tf.Tensor]) -> tf.Tensor:
         for total, gradient in zip(self._sums, gradients, strict=True):
-            total.assign_add(tf.convert_to_tensor(gradient) / self.config.optimizer.accumulate)
+            total.assign_add(tf.convert_to_tensor(gradient) / self.batches)
         return tf.zeros([])
 
     def _update_by_sums(self) -> tf.Tensor:
