@@ -1,11 +1,13 @@
 """`tfasr transcribe`: audio to text, by an exported model or by a server."""
 
+import importlib
 import io
 import json
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import soundfile
 
@@ -13,7 +15,7 @@ from tfasr.artifacts.files import write_text
 from tfasr.audio.decoding import open_recording, open_recording_bytes, wav_bytes
 from tfasr.audio.pauses import parts_at_pauses
 from tfasr.configs.serving import TranscribeConfig
-from tfasr.serving.client import Client, ServerError
+from tfasr.serving.errors import ServerError
 from tfasr.serving.token import read_token
 from tfasr.serving.transcripts import Transcript, joined, transcript_of, write_transcript
 
@@ -53,14 +55,35 @@ def run(config: TranscribeConfig) -> None:
 
 def _transcriber(config: TranscribeConfig) -> Transcribe:
     if config.model is None:
+        # Each kind of model has imports of its own, which take longer than a short file.
+        from tfasr.serving.client import Client
+
         token = "" if config.token_file is None else read_token(config.token_file)
         client = Client(url=config.url, token=token)
         return lambda audio: client.transcribe([audio])[0]
-    # TensorFlow takes seconds to import, and a server's client has no need of it.
+    _import_tensorflow()
     from tfasr.serving.runtime import ServedModel
 
     model = ServedModel(config.model, max_seconds=config.max_seconds)
     return lambda audio: transcript_of(model.hear(audio, "instance 0"))
+
+
+def _import_tensorflow() -> None:
+    """Imports TensorFlow without what it would take along: a quarter less of the time.
+
+    It goes on where JAX, which its converter for LiteRT asks for, and Keras are not there.
+    """
+    if "tensorflow" in sys.modules:
+        return
+    unneeded = [name for name in ("jax", "keras") if name not in sys.modules]
+    # What stands as None is not imported.
+    hidden: dict[str, Any] = dict.fromkeys(unneeded)
+    sys.modules.update(hidden)
+    try:
+        importlib.import_module("tensorflow")
+    finally:
+        for name in unneeded:
+            del sys.modules[name]
 
 
 def _audio_files(config: TranscribeConfig) -> Iterator[tuple[Path, Path]]:

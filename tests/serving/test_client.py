@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from tfasr.audio.decoding import wav_bytes
-from tfasr.serving.client import Client, Said, ServerError, transcribe_url
+from tfasr.serving.client import Client, Said, transcribe_url
+from tfasr.serving.errors import ServerError
 from tfasr.serving.transcripts import Spoken, Transcript
 
 

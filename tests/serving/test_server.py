@@ -18,7 +18,8 @@ from starlette.testclient import TestClient
 from tfasr.audio.decoding import wav_bytes
 from tfasr.configs.serving import GatheringConfig, ServeConfig
 from tfasr.serving.app import make_app
-from tfasr.serving.client import ServerError, transcribe_url
+from tfasr.serving.client import transcribe_url
+from tfasr.serving.errors import ServerError
 from tfasr.serving.runtime import ServedModel
 from tfasr.serving.server import serve, web_server
 

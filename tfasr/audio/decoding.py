@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import scipy.signal
 import soundfile
 from numpy.typing import NDArray
 
@@ -348,6 +347,9 @@ def to_rate(samples: Samples, rate: int, sample_rate: int) -> NDArray[np.int16]:
 def _resampled(samples: NDArray[np.float64], rate: int, sample_rate: int) -> NDArray[np.float64]:
     if rate == sample_rate:
         return samples
+    # Takes as long to import as all else that reads audio, and few recordings need it.
+    import scipy.signal
+
     common = math.gcd(rate, sample_rate)
     resampled: NDArray[np.float64] = scipy.signal.resample_poly(
         samples, sample_rate // common, rate // common

@@ -15,14 +15,11 @@ import soundfile
 import websockets
 from websockets.asyncio.client import ClientConnection, connect
 
+from tfasr.serving.errors import ServerError
 from tfasr.serving.inputs import one_line
 from tfasr.serving.transcripts import Transcript, transcript_of_prediction
 
 _MODELS = "/v1/models/"
-
-
-class ServerError(ConnectionError):
-    """The server can't be reached, or fails on whatever it is asked; one line says why."""
 
 
 @dataclass(frozen=True, kw_only=True)

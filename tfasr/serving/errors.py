@@ -1,4 +1,4 @@
-"""Why a request that is good in itself gets no answer."""
+"""Why something that is good in itself gets no answer."""
 
 import math
 
@@ -14,6 +14,10 @@ class Overloaded(RuntimeError):
     def __init__(self, reason: str, *, retry_seconds: float) -> None:
         super().__init__(reason)
         self.retry_after = min(max(math.ceil(retry_seconds), 1), 60)
+
+
+class ServerError(ConnectionError):
+    """The server can't be reached, or fails on whatever it is asked; one line says why."""
 
 
 class Late(TimeoutError):
