@@ -61,17 +61,19 @@ def _transcriber(config: TranscribeConfig) -> Transcribe:
         token = "" if config.token_file is None else read_token(config.token_file)
         client = Client(url=config.url, token=token)
         return lambda audio: client.transcribe([audio])[0]
-    _import_tensorflow()
+    _start_tensorflow()
     from tfasr.serving.runtime import ServedModel
 
     model = ServedModel(config.model, max_seconds=config.max_seconds)
     return lambda audio: transcript_of(model.hear(audio, "instance 0"))
 
 
-def _import_tensorflow() -> None:
-    """Imports TensorFlow without what it would take along: a quarter less of the time.
+def _start_tensorflow() -> None:
+    """Imports TensorFlow for a process that transcribes and ends.
 
-    It goes on where JAX, which its converter for LiteRT asks for, and Keras are not there.
+    That takes a quarter less of the time without JAX, which its converter for LiteRT asks for,
+    and Keras; it goes on where they are not there. To optimise the model's graph takes longer
+    than is won by it in hours of audio.
     """
     if "tensorflow" in sys.modules:
         return
@@ -80,10 +82,11 @@ def _import_tensorflow() -> None:
     hidden: dict[str, Any] = dict.fromkeys(unneeded)
     sys.modules.update(hidden)
     try:
-        importlib.import_module("tensorflow")
+        tf = importlib.import_module("tensorflow")
     finally:
         for name in unneeded:
             del sys.modules[name]
+    tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
 
 
 def _audio_files(config: TranscribeConfig) -> Iterator[tuple[Path, Path]]:

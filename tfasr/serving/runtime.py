@@ -62,7 +62,7 @@ def _is_version(path: Path) -> bool:
 
 
 class ServedModel:
-    """One version of an exported model, loaded and warmed up.
+    """One version of an exported model, loaded.
 
     Args:
         model: The folder `saved_models/NAME`.
@@ -101,10 +101,8 @@ class ServedModel:
             self._check_signatures()
             self.stream = self._stream_steps()
             self.signature_defs = _signature_defs(self.folder)
-            self._warm_up()
         except (OSError, ValueError, tf.errors.OpError, DecodeError) as error:
-            reason = one_line(str(error))
-            raise ValueError(f"{self.folder}: cannot be loaded; {reason}") from None
+            raise self._not_loaded(error) from None
 
     @property
     def signatures(self) -> dict[str, tuple[str, ...]]:
@@ -215,14 +213,25 @@ class ServedModel:
             return None
         return StreamSteps(self._loaded.signatures, self.facts.get("window"))
 
-    def _warm_up(self) -> None:
+    def warm_up(self) -> None:
+        """Calls each signature, since the first call of one takes a second or more.
+
+        Raises:
+            ValueError: One fails.
+        """
         second = np.zeros(self.sample_rate, np.int16)
-        self._texts_of_wavs([wav_bytes(second, self.sample_rate)])
-        if WAVEFORMS in self.signatures:
-            self.answers(WAVEFORMS, [second.astype(np.float32)])
-        if self.stream is not None:
-            silence = np.zeros(self.stream.samples, np.float32)
-            self.answers(STREAM, [Window(samples=silence, state=self.stream.start())])
+        try:
+            self._texts_of_wavs([wav_bytes(second, self.sample_rate)])
+            if WAVEFORMS in self.signatures:
+                self.answers(WAVEFORMS, [second.astype(np.float32)])
+            if self.stream is not None:
+                silence = np.zeros(self.stream.samples, np.float32)
+                self.answers(STREAM, [Window(samples=silence, state=self.stream.start())])
+        except (ValueError, tf.errors.OpError) as error:
+            raise self._not_loaded(error) from None
+
+    def _not_loaded(self, error: Exception) -> ValueError:
+        return ValueError(f"{self.folder}: cannot be loaded; {one_line(str(error))}")
 
 
 def _signature_defs(folder: Path) -> dict[str, Any]:

@@ -55,7 +55,7 @@ class Versions:
     def __init__(self, folder: Path, *, max_seconds: float) -> None:
         self.folder = folder
         self.max_seconds = max_seconds
-        self.current = ServedModel(folder, max_seconds=max_seconds)
+        self.current = self._loaded("newest")
         self._loading: int | None = None
         self._refused: dict[int, _Refusal] = {}
 
@@ -96,9 +96,7 @@ class Versions:
         self._loading = version
         mark = await asyncio.to_thread(_mark, self.folder / str(version))
         try:
-            loaded = await asyncio.to_thread(
-                ServedModel, self.folder, version=version, max_seconds=self.max_seconds
-            )
+            loaded = await asyncio.to_thread(self._loaded, version)
         except Exception as error:  # Whatever is wrong with it, the one that answers stays.
             reason = one_line(str(error))
             if not isinstance(error, ValueError):
@@ -110,6 +108,11 @@ class Versions:
             self._loading = None
         _LOG.warning("version %d is served in place of %d", version, self.current.version)
         self.current = loaded
+
+    def _loaded(self, version: int | Literal["newest"]) -> ServedModel:
+        model = ServedModel(self.folder, version=version, max_seconds=self.max_seconds)
+        model.warm_up()
+        return model
 
     def _wanted(self) -> int:
         try:
