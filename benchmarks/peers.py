@@ -38,6 +38,9 @@ class Peer:
 
 
 TORCH = Peer(folder="torch", module="torch", packages=("torch==2.13.0",))
+ONNXRUNTIME = Peer(
+    folder="onnxruntime", module="onnxruntime", packages=("onnxruntime==1.23.2", "numpy==2.3.5")
+)
 TENSORFLOWASR = Peer(
     folder="tensorflowasr",
     module="tensorflow_asr",

@@ -5,11 +5,12 @@ and 40 tokens, from features; in float32 and with bfloat16 products; beside a Py
 the same weights, eager and compiled, and for the small one TensorFlowASR's. Each has a process of
 its own, and all must come to the same loss on the batch without dropout (TensorFlowASR has weights
 of its own). They take their steps in turn, so that a change of the machine's speed meets all; a
-ratio is the median of the rounds', against the faster of PyTorch's two. The limit is the best rate
-of matrix products, measured in the same rounds; a step's share of it counts the floating-point
-operations of products and convolutions, the backward pass for twice the forward one. Memory is a
-process's peak, its start and its graph included. Peers have environments of their own in `--peers`,
-made when they are missing; where that cannot be, the table leaves them out. Linux only.
+ratio is the median of the rounds', against the faster of PyTorch's two. The limits are the best
+rates of matrix products and of memory, measured in the same rounds; a step's share counts the
+floating-point operations of products and convolutions, the backward pass for twice the forward
+one. Memory is a process's peak, its start and its graph included. Peers have environments of their
+own in `--peers`, made when they are missing; where that cannot be, the table leaves them out.
+Linux only.
 `python -m benchmarks.training [--sizes s,m,l] [--rounds 5] [--json]`
 """
 
@@ -24,15 +25,16 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from benchmarks.limits import BYTES, OPERATIONS, forward_operations, limit
 from benchmarks.peers import TENSORFLOWASR, TORCH
 from benchmarks.step_workers import StepWorker, answer_steps
+from benchmarks.twins import place_of, write_twin
 from tfasr.configs.model import ModelConfig
 from tfasr.configs.presets import PRESETS
 from tfasr.configs.seeds import counted_generator, counted_seed
 from tfasr.configs.training import OptimizerConfig, TrainConfig
 from tfasr.losses.objective import model_losses
 from tfasr.models.building import build_model
-from tfasr.models.initialization import initialize
 from tfasr.models.layout import Layout
 from tfasr.training.optimizer import make_optimizer
 from tfasr.training.steps import Batch, Steps
@@ -56,7 +58,6 @@ _SIZES = {size: f"conformer_{size}" for size in "sml"}
 _PRECISIONS: dict[str, Any] = {"float32": "float32", "bfloat16": "mixed_bfloat16"}
 _MODES = ("eager", "compiled")
 _AGREEMENT = {"float32": 1e-4, "bfloat16": 2e-2}  # Relative, of losses.
-_PRODUCT = 4096  # Rows and columns of the matrices whose product is the limit.
 _PASSES = 3  # A step's floating-point operations, by those of the forward pass.
 _SEED = 0
 
@@ -71,14 +72,10 @@ def main() -> None:
     parser.add_argument("--peers", type=Path, default=Path("work/peers"), help="environments")
     parser.add_argument("--json", action="store_true", help="end with one line of JSON")
     parser.add_argument("--take", nargs=3, help=argparse.SUPPRESS)
-    parser.add_argument("--product", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.take:
         size, precision, folder = arguments.take
         _answer(PRESETS[_SIZES[size]], precision, Path(folder))
-        return
-    if arguments.product:
-        _answer_product(arguments.product)
         return
     figures: dict[str, float | None] = {}
     for size in arguments.sizes.split(","):
@@ -102,45 +99,7 @@ def _write_case(config: ModelConfig, folder: Path) -> float:
     np.save(folder / "tokens.npy", tokens)
     waveforms = generator.standard_normal([_BATCH, _FRAMES * _RATE // 100], np.float32)
     np.save(folder / "waveforms.npy", 0.1 * waveforms)
-    encoder = config.encoder
-    shape = {
-        "dim": encoder.dim,
-        "blocks": encoder.num_blocks,
-        "heads": encoder.num_heads,
-        "kernel": encoder.conv_kernel,
-        "groups": encoder.norm_groups,
-        "mels": config.num_mels,
-        "outputs": config.vocabulary + 1,
-        "dropout": encoder.dropout,
-    }
-    (folder / "shape.json").write_text(json.dumps(shape))
-    model = build_model(config)
-    layout = Layout(model)
-    initialize(layout, _SEED)
-    weights = {_place(entry): entry.variable.numpy() for entry in layout}
-    np.savez(folder / "weights.npz", **weights)
-    return _operations(model)
-
-
-def _place(entry: Any) -> str:
-    block = "" if entry.block is None else f"blocks.{entry.block}."
-    return f"{block}{entry.module}.{entry.role}".replace("/", ".")
-
-
-def _operations(model: Any) -> float:
-    """Counts the floating-point operations of products and convolutions in a forward pass."""
-    features = tf.TensorSpec([_BATCH, _FRAMES, model.num_mels])
-    forward = tf.function(
-        lambda x: model(x, tf.fill([_BATCH], _FRAMES)), [features], autograph=False
-    )
-    counted = ("MatMul", "BatchMatMulV2", "Conv2D", "DepthwiseConv2dNative")
-    options = tf.compat.v1.profiler.ProfileOptionBuilder(
-        tf.compat.v1.profiler.ProfileOptionBuilder.float_operation()
-    )
-    options = options.with_empty_output().with_accounted_types(list(counted)).build()
-    graph = forward.get_concrete_function().graph
-    found = tf.compat.v1.profiler.profile(graph, cmd="op", options=options)
-    return float(found.total_float_ops)
+    return forward_operations(write_twin(config, folder, _SEED), _BATCH, _FRAMES)
 
 
 def _workers(size: str, folder: str, peers: Path) -> dict[str, StepWorker]:
@@ -148,7 +107,8 @@ def _workers(size: str, folder: str, peers: Path) -> dict[str, StepWorker]:
     workers = {}
     for precision in _PRECISIONS:
         workers[f"ours {precision}"] = StepWorker([*ours, "--take", size, precision, folder])
-        workers[f"limit {precision}"] = StepWorker([*ours, "--product", precision])
+        workers[f"limit {precision}"] = limit(precision)
+    workers["limit memory"] = limit("memory")
     torch = TORCH.python(peers)
     for precision in _PRECISIONS if torch else ():
         for mode in _MODES:
@@ -197,6 +157,7 @@ def _figures(
         figures[f"conformer_{size}_{precision}_vs_torch"] = min(found, default=None)
         figures[f"gemm_share_{size}{ending}"] = _share(workers, precision, operations)
     eager = gigabytes.get("torch float32 eager")
+    figures["memory_gigabytes_a_second"] = _bandwidth(workers)
     memory = None if eager is None else gigabytes["ours float32"] / eager
     figures[f"memory_vs_torch_{size}"] = memory
     if size == "s":
@@ -209,11 +170,15 @@ def _figures(
 
 def _share(workers: dict[str, StepWorker], precision: str, operations: float) -> float:
     """Share of the limit's rate at which a step's products and convolutions are done."""
-    of_product = 2 * _PRODUCT**3
-    rates = [of_product / seconds for seconds in workers[f"limit {precision}"].seconds]
+    rates = [OPERATIONS / seconds for seconds in workers[f"limit {precision}"].seconds]
     steps = workers[f"ours {precision}"].seconds
     pairs = zip(steps, rates, strict=True)
     return median(_PASSES * operations / seconds / rate for seconds, rate in pairs)
+
+
+def _bandwidth(workers: dict[str, StepWorker]) -> float:
+    """Gigabytes a second that are read and written at best."""
+    return BYTES / median(workers["limit memory"].seconds) / 1e9
 
 
 def _ratio(theirs: StepWorker, ours: StepWorker) -> float:
@@ -232,6 +197,10 @@ def _tell(
             f"{name:24}{median(worker.seconds):8.3f} ({spread:16}) "
             f"{median(worker.processor):12.2f}{gigabytes[name]:10.2f}"
         )
+    for precision in _PRECISIONS:
+        rate = OPERATIONS / median(workers[f"limit {precision}"].seconds) / 1e9
+        print(f"limit of products in {precision}: {rate:,.0f} GFLOP/s")
+    print(f"limit of memory: {_bandwidth(workers):.1f} GB/s")
 
 
 def _answer(config: ModelConfig, precision: str, folder: Path) -> None:
@@ -240,7 +209,7 @@ def _answer(config: ModelConfig, precision: str, folder: Path) -> None:
     layout = Layout(model)
     weights = np.load(folder / "weights.npz")
     for entry in layout:
-        entry.variable.assign(weights[_place(entry)])
+        entry.variable.assign(weights[place_of(entry)])
     settings = OptimizerConfig(average=0.0)
     train = TrainConfig(data=folder, run=folder, model=config, optimizer=settings)
     optimizer = make_optimizer(settings)
@@ -254,15 +223,6 @@ def _answer(config: ModelConfig, precision: str, folder: Path) -> None:
     reference = float(tf.reduce_mean(model_losses(model, batch, train.objective, None).losses))
     steps, seed = Steps(model, model, optimizer, train), counted_seed(_SEED, "benchmarks.training")
     answer_steps(layout.parameters(), lambda: steps.take([batch], [seed]).loss, reference)
-
-
-def _answer_product(precision: str) -> None:
-    """Answers with the product of two square matrices, as fast as this machine makes it."""
-    dtype = {"float32": tf.float32, "bfloat16": tf.bfloat16}[precision]
-    noise = tf.random.stateless_normal([_PRODUCT, _PRODUCT], counted_seed(_SEED, "product"))
-    matrix = tf.cast(noise, dtype)
-    product = tf.function(lambda: matrix @ matrix)
-    answer_steps(0, lambda: float(product()[0, 0]))
 
 
 if __name__ == "__main__":
