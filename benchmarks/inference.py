@@ -1,0 +1,223 @@
+"""How long is it from WAV bytes to text, beside TorchScript, ONNX Runtime and the machine's limit?
+
+`conformer_s` with CTC, its first weights, on utterances of 10 s, alone and 16 together, on one
+thread and on four. Ours is the exported SavedModel as `tfasr serve` calls it. The peers are a
+PyTorch module of the same shape and weights, filterbank and choice of symbols in the graph, traced
+for the very shape: as TorchScript optimised for inference, and in ONNX Runtime. They read WAV and
+join pieces in Python. All must come to the same texts, but for the odd word where two symbols are
+as good. Each has a process of its own; they take turns, and a ratio is the median of the rounds'.
+The limit is the best rate of float32 products on as many threads. Peers have environments of their
+own in `--peers`, made when they are missing; one that can't be made has null for its figures.
+
+Figures, by utterances B and threads T: `batch_B_threads_T_vs_torchscript` and `_vs_onnx` (times as
+fast as the peer), `gemm_share_batch_B_threads_T` (share of the limit), and the real-time factors
+`real_time_factor_batch_B_threads_T`.
+`python -m benchmarks.inference [--batches 1,16] [--threads 1,4] [--rounds 7] [--json]`
+"""
+
+import argparse
+import difflib
+import json
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from statistics import median
+
+import numpy as np
+
+from benchmarks.limits import OPERATIONS, forward_operations, limit, set_threads
+from benchmarks.peers import ONNXRUNTIME, TORCH
+from benchmarks.step_workers import StepWorker, answer_steps
+from benchmarks.twins import plain_extractor, write_export, write_twin
+from tfasr.audio.decoding import write_wav
+from tfasr.configs.features import FbankConfig
+from tfasr.configs.presets import PRESETS
+from tfasr.configs.seeds import counted_generator
+from tfasr.features.fbank import mel_weights
+from tfasr.models.acoustic_model import AcousticModel
+from tfasr.serving.runtime import AUDIO, ServedModel
+
+BETTER = {
+    "batch_1_threads_1_vs_torchscript": "higher",
+    "batch_1_threads_1_vs_onnx": "higher",
+    "batch_1_threads_4_vs_torchscript": "higher",
+    "batch_1_threads_4_vs_onnx": "higher",
+    "batch_16_threads_1_vs_torchscript": "higher",
+    "batch_16_threads_1_vs_onnx": "higher",
+    "batch_16_threads_4_vs_torchscript": "higher",
+    "batch_16_threads_4_vs_onnx": "higher",
+    "gemm_share_batch_1_threads_1": "higher",
+    "gemm_share_batch_1_threads_4": "higher",
+    "gemm_share_batch_16_threads_1": "higher",
+    "gemm_share_batch_16_threads_4": "higher",
+}
+
+_CONFIG = PRESETS["conformer_s"]
+_FBANK = FbankConfig(num_mels=_CONFIG.num_mels)
+_SECONDS, _SEED = 10, 0
+_SAMPLES = _SECONDS * _FBANK.sample_rate
+_FRAMES = 1 + (_SAMPLES - _FBANK.frame_length) // _FBANK.frame_shift
+# Of the characters, since rounding decides between symbols that are as good as each other.
+_ALIKE = 0.98
+
+
+def main() -> None:
+    """Measures, prints the table and, if asked, the JSON line; or is a worker."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--batches", default="1,16", help="utterances together, by commas")
+    parser.add_argument("--threads", default="1,4", help="by commas")
+    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--peers", type=Path, default=Path("work/peers"), help="environments")
+    parser.add_argument("--json", action="store_true", help="end with one line of JSON")
+    parser.add_argument("--hear", nargs=3, help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.hear:
+        folder, batch, threads = arguments.hear
+        _answer(Path(folder), int(batch), int(threads))
+        return
+    figures: dict[str, float | None] = {}
+    batches = [int(batch) for batch in arguments.batches.split(",")]
+    threads = [int(count) for count in arguments.threads.split(",")]
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        model = _write_case(folder, batches)
+        onnx = {batch: _write_onnx(folder, batch, arguments.peers) for batch in batches}
+        print(f"{'':36}s (least to most)          real-time factor   peak GB")
+        for batch in batches:
+            operations = forward_operations(model, batch, _FRAMES)
+            for count in threads:
+                workers = _workers(folder, batch, count, onnx[batch], arguments.peers)
+                gigabytes = _measured(workers, arguments.rounds)
+                _check(folder / f"batch-{batch}")
+                case = f"batch_{batch}_threads_{count}"
+                _tell(case, batch, workers, gigabytes)
+                figures |= _figures(case, batch, workers, operations)
+    if arguments.json:
+        print(json.dumps(figures))
+
+
+def _write_case(folder: Path, batches: list[int]) -> AcousticModel:
+    """Writes weights, pieces, WAV files and the exported model."""
+    model = write_twin(_CONFIG, folder, _SEED)
+    # Else one symbol would be the best throughout.
+    generator = counted_generator(_SEED, "benchmarks.inference")
+    head = model.head.kernel
+    head.assign(generator.standard_normal(head.shape, np.float32))
+    weights = dict(np.load(folder / "weights.npz"))
+    [place] = [name for name in weights if weights[name].shape == tuple(head.shape)]
+    np.savez(folder / "weights.npz", **{**weights, place: head.numpy()})
+    pieces = [f"▁{number}" for number in range(_CONFIG.vocabulary)]
+    extractor = plain_extractor(_FBANK.num_mels)
+    statistics = np.array([extractor.statistics.mean, extractor.statistics.deviation], np.float32)
+    np.savez(folder / "features.npz", mels=mel_weights(_FBANK), statistics=statistics)
+    for batch in batches:
+        inner = folder / f"batch-{batch}"
+        inner.mkdir()
+        (inner / "pieces.json").write_text(json.dumps(pieces))
+        noise = generator.normal(0, 3000, [batch, _SAMPLES]).astype(np.int16)
+        for number, samples in enumerate(noise):
+            write_wav(inner / f"{number:02d}.wav", samples, _FBANK.sample_rate)
+    write_export(model, extractor, pieces, folder / "conformer")
+    return model
+
+
+def _write_onnx(folder: Path, batch: int, peers: Path) -> Path | None:
+    torch = TORCH.python(peers)
+    if torch is None:
+        return None
+    file = folder / f"batch-{batch}.onnx"
+    program = [torch, "-m", "benchmarks.torch_hearing", str(folder), str(_SAMPLES), str(batch)]
+    failed = subprocess.run([*program, "export", str(file)], capture_output=True).returncode
+    return None if failed else file
+
+
+def _workers(
+    folder: Path, batch: int, threads: int, onnx: Path | None, peers: Path
+) -> dict[str, StepWorker]:
+    """Starts what is measured, each with as many threads."""
+    count = str(threads)
+    ours = [sys.executable, "-m", "benchmarks.inference", "--hear", str(folder), str(batch), count]
+    workers = {"ours": StepWorker(ours), "limit": limit("float32", threads)}
+    torch, runtime = TORCH.python(peers), ONNXRUNTIME.python(peers)
+    if torch:
+        program = [torch, "-m", "benchmarks.torch_hearing", str(folder), str(_SAMPLES), str(batch)]
+        workers["torchscript"] = StepWorker([*program, count, "torchscript"])
+    if onnx and runtime:
+        program = [runtime, "-m", "benchmarks.onnx_hearing", str(folder / f"batch-{batch}")]
+        workers["onnx"] = StepWorker([*program, str(onnx), count, "onnx"])
+    return workers
+
+
+def _measured(workers: dict[str, StepWorker], rounds: int) -> dict[str, float]:
+    """Lets all hear in turn; gives the peak gigabytes of each."""
+    for worker in workers.values():
+        worker.start()
+    for _ in range(rounds):
+        for worker in workers.values():
+            worker.take()
+    return {name: worker.finish() for name, worker in workers.items()}
+
+
+def _check(folder: Path) -> None:
+    """Refuses peers that hear something else."""
+    ours = (folder / "ours.txt").read_text()
+    for peer in folder.glob("*.txt"):
+        theirs = peer.read_text()
+        alike = difflib.SequenceMatcher(None, ours.split(), theirs.split(), autojunk=False).ratio()
+        if alike < _ALIKE:
+            raise RuntimeError(
+                f"all must hear the same; {peer.stem} has {100 * alike:.1f} % of the words in "
+                f"common: {theirs[:60]!r} for {ours[:60]!r}"
+            )
+
+
+def _tell(
+    case: str, batch: int, workers: dict[str, StepWorker], gigabytes: dict[str, float]
+) -> None:
+    for name, worker in workers.items():
+        spread = f"{min(worker.seconds):.3f} to {max(worker.seconds):.3f}"
+        factor = "" if name == "limit" else f"{median(worker.seconds) / batch / _SECONDS:.4f}"
+        print(
+            f"{case:22} {name:12}{median(worker.seconds):7.3f} ({spread:16}) {factor:>15}"
+            f"{gigabytes[name]:12.2f}",
+            flush=True,
+        )
+
+
+def _figures(
+    case: str, batch: int, workers: dict[str, StepWorker], operations: float
+) -> dict[str, float | None]:
+    """Ratios by their names in the results; None where a peer is not installed."""
+    ours = workers["ours"].seconds
+    figures: dict[str, float | None] = {}
+    for peer in ("torchscript", "onnx"):
+        theirs = workers[peer].seconds if peer in workers else []
+        pairs = zip(theirs, ours, strict=False)
+        figures[f"{case}_vs_{peer}"] = median(a / b for a, b in pairs) if theirs else None
+    pairs = zip(workers["limit"].seconds, ours, strict=True)
+    share = median(operations / OPERATIONS * limit / seconds for limit, seconds in pairs)
+    figures[f"gemm_share_{case}"] = share
+    figures[f"real_time_factor_{case}"] = median(ours) / batch / _SECONDS
+    return figures
+
+
+def _answer(folder: Path, batch: int, threads: int) -> None:
+    """Answers with the hearing of our exported model."""
+    set_threads(threads)
+    case = folder / f"batch-{batch}"
+    wavs = [path.read_bytes() for path in sorted(case.glob("*.wav"))]
+    model = ServedModel(folder / "conformer")
+
+    def step() -> float:
+        texts = [answer["text"] for answer in model.answers(AUDIO, wavs)]
+        (case / "ours.txt").write_text("\n".join(texts))
+        return 0.0
+
+    answer_steps(0, step)
+
+
+if __name__ == "__main__":
+    main()

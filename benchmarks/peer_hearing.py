@@ -1,0 +1,49 @@
+"""What a peer does around its model to come from WAV bytes to text.
+
+Needs nothing but NumPy and the standard library, for a peer's environment has nothing of ours.
+"""
+
+import io
+import json
+import wave
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from benchmarks.step_workers import answer_steps
+
+Symbols = Callable[[NDArray[np.float32]], NDArray[np.int64]]
+
+
+def answer_hearing(folder: Path, name: str, symbols: Symbols) -> None:
+    """Answers with the hearing of the case's WAV files, and writes what was heard to NAME.txt.
+
+    Args:
+        folder: The case: `0.wav` and so on, and `pieces.json`.
+        name: Of the peer.
+        symbols: From waveforms [B, T] in [-1, 1] to the best symbol of each frame, [B, T'].
+    """
+    wavs = [path.read_bytes() for path in sorted(folder.glob("*.wav"))]
+    pieces = json.loads((folder / "pieces.json").read_text())
+
+    def step() -> float:
+        texts = [_text(row, pieces) for row in symbols(np.stack([_samples(wav) for wav in wavs]))]
+        (folder / f"{name}.txt").write_text("\n".join(texts))
+        return 0.0
+
+    answer_steps(0, step)
+
+
+def _samples(wav: bytes) -> NDArray[np.float32]:
+    with wave.open(io.BytesIO(wav)) as file:
+        pcm = np.frombuffer(file.readframes(file.getnframes()), np.int16)
+    return pcm.astype(np.float32) / np.float32(32768)
+
+
+def _text(symbols: NDArray[np.int64], pieces: list[str]) -> str:
+    """Collapses a greedy path; the blank is the symbol behind the pieces."""
+    new = symbols[np.concatenate([[True], symbols[1:] != symbols[:-1]])]
+    text = "".join(pieces[symbol] for symbol in new if symbol < len(pieces))
+    return text.replace("\N{LOWER ONE EIGHTH BLOCK}", " ").strip()
