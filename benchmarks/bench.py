@@ -3,8 +3,8 @@
 A benchmark takes part by a table `BETTER` that says of its figures whether more or less of them is
 better; they are ratios measured within one run wherever they can be. Each is run several times, and
 the median and the range go to `benchmarks/results/DATE.json`, with the machine, the versions and
-the commit. `--check` compares the newest results with the last that were committed, and ends with
-status 1 where a figure became more than a tenth worse.
+the commit, and as a table to `DATE.md` beside it. `--check` compares the newest results with the
+last that were committed, and ends with status 1 where a figure became more than a tenth worse.
 `python -m benchmarks.bench [--only attention,ctc] [--repeats 3] | --check`
 """
 
@@ -25,7 +25,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from tfasr.artifacts.files import read_json, write_json
+from tfasr.artifacts.files import read_json, write_json, write_text
 
 _RESULTS = Path("benchmarks/results")
 _PACKAGES = ("tensorflow", "keras", "tensorflow-federated", "numpy")
@@ -58,6 +58,7 @@ def main() -> None:
         results["figures"][name] = summary(rows, known[name])
         # One at a time: they may take hours together.
         write_json(path, results)
+        write_text(path.with_suffix(".md"), markdown(results))
     _tell(results["figures"])
     print(f"written to {path}")
 
@@ -98,6 +99,28 @@ def summary(rows: Sequence[Mapping[str, Any]], better: Mapping[str, str]) -> dic
             "better": direction,
         }
     return figures
+
+
+def markdown(results: Mapping[str, Any]) -> str:
+    """Writes results as a document of Markdown: the circumstances, and a table of all figures.
+
+    A figure that no run came to has a dash.
+    """
+    machine, versions = results["machine"], results["versions"]
+    lines = [
+        f"# {results['date']}, {results['commit']}",
+        "",
+        f"{machine['processor']}, {machine['cores']} cores, {machine['memory_gigabytes']} GB; "
+        + ", ".join(f"{name} {number}" for name, number in versions.items()),
+        "",
+        "| benchmark | figure | median | least | most | better |",
+        "|---|---|---|---|---|---|",
+    ]
+    for name, rows in results["figures"].items():
+        for key, row in rows.items():
+            cells = [name, f"`{key}`", *_numbers(row, absent="-"), row["better"]]
+            lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join([*lines, ""])
 
 
 def worsened(
@@ -165,10 +188,13 @@ def _tell(figures: Mapping[str, Mapping[str, Figure]]) -> None:
     table = Table("benchmark", "figure", "median", "least", "most", "better")
     for name, rows in figures.items():
         for key, row in rows.items():
-            numbers = (row[part] for part in ("median", "least", "most"))
-            shown = ("" if number is None else f"{number:.3g}" for number in numbers)
-            table.add_row(name, key, *shown, row["better"])
+            table.add_row(name, key, *_numbers(row, absent=""), row["better"])
     Console().print(table)
+
+
+def _numbers(row: Figure, absent: str) -> list[str]:
+    numbers = (row[part] for part in ("median", "least", "most"))
+    return [absent if number is None else f"{number:.3g}" for number in numbers]
 
 
 if __name__ == "__main__":

@@ -113,7 +113,7 @@ def main() -> None:
     ]
     _draw(costs, arguments.figure)
     if arguments.json:
-        print(json.dumps(_figures(costs)))
+        print(json.dumps(figures_of(costs)))
 
 
 def _measured(kind: str, axis: str, arguments: argparse.Namespace) -> Iterator[Cost]:
@@ -206,7 +206,8 @@ def _peak_gigabytes() -> float:
     return int(kilobytes) / 1024**2
 
 
-def _figures(costs: list[Cost]) -> dict[str, float | None]:
+def figures_of(costs: list[Cost]) -> dict[str, float | None]:
+    """Names the figures of all cases; an exponent is of two lengths at least."""
     figures: dict[str, float | None] = {}
     for kind in _KINDS:
         along = [cost for cost in costs if cost.kind == kind and cost.axis == "lengths"]

@@ -26,11 +26,11 @@ def answer_hearing(folder: Path, name: str, symbols: Symbols) -> None:
         symbols: From waveforms [B, T] in [-1, 1] to the best symbol of each frame, [B, T'].
     """
     wavs = [path.read_bytes() for path in sorted(folder.glob("*.wav"))]
-    pieces = json.loads((folder / "pieces.json").read_text())
+    pieces = json.loads((folder / "pieces.json").readtext_of())
 
     def step() -> float:
-        texts = [_text(row, pieces) for row in symbols(np.stack([_samples(wav) for wav in wavs]))]
-        (folder / f"{name}.txt").write_text("\n".join(texts))
+        texts = [text_of(row, pieces) for row in symbols(np.stack([_samples(wav) for wav in wavs]))]
+        (folder / f"{name}.txt").writetext_of("\n".join(texts))
         return 0.0
 
     answer_steps(0, step)
@@ -42,7 +42,7 @@ def _samples(wav: bytes) -> NDArray[np.float32]:
     return pcm.astype(np.float32) / np.float32(32768)
 
 
-def _text(symbols: NDArray[np.int64], pieces: list[str]) -> str:
+def text_of(symbols: NDArray[np.int64], pieces: list[str]) -> str:
     """Collapses a greedy path; the blank is the symbol behind the pieces."""
     new = symbols[np.concatenate([[True], symbols[1:] != symbols[:-1]])]
     text = "".join(pieces[symbol] for symbol in new if symbol < len(pieces))

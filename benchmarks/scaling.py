@@ -62,7 +62,7 @@ def main() -> None:
         ]
         one = _trained(command, folder / "one", hosts=1)
         two = _trained(command, folder / "two", hosts=2)
-    figures = _figures(one, two)
+    figures = compared(one, two)
     for hosts, rows in (("one host", one), ("two hosts", two)):
         losses = " ".join(f"{row['loss']:.6f}" for row in rows if "loss" in row)
         print(f"{hosts:10}{_rate(rows):8.2f} s of audio a second   losses {losses}")
@@ -129,8 +129,10 @@ def _rate(rows: Sequence[dict[str, Any]]) -> float:
     return float([row for row in rows if "loss" in row][-1]["audio_seconds_per_second"])
 
 
-def _figures(one: Sequence[dict[str, Any]], two: Sequence[dict[str, Any]]) -> dict[str, float]:
-    """Compares the logs of two runs."""
+def compared(one: Sequence[dict[str, Any]], two: Sequence[dict[str, Any]]) -> dict[str, float]:
+    """Compares the logs of two runs, rows as in `metrics.jsonl`."""
+    if [row.keys() for row in one] != [row.keys() for row in two]:
+        raise ValueError(f"both runs must log the same lines; got {len(one)} and {len(two)}")
     apart = [
         abs(ours[name] / theirs[name] - 1)
         for ours, theirs in zip(two, one, strict=True)

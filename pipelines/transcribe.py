@@ -3,6 +3,7 @@
 import importlib
 import io
 import json
+import math
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
@@ -23,6 +24,8 @@ AUDIO_SUFFIXES = frozenset(
     ".aif .aifc .aiff .au .caf .flac .mp3 .oga .ogg .opus .rf64 .snd .sph .w64 .wav".split()
 )
 STDIN = Path("-")
+# Heard at once of a model that does not tell the longest utterance that it was trained on.
+_UNTOLD_SECONDS = 30.0
 
 Transcribe = Callable[[bytes], Transcript]
 
@@ -37,12 +40,12 @@ def run(config: TranscribeConfig) -> None:
         ValueError: The model can't be loaded, or the server doesn't answer.
         SystemExit: With 1 in the end, where a file could not be transcribed.
     """
-    transcribe = _transcriber(config)
+    transcribe, max_seconds = _transcriber(config)
     written: set[Path] = set()
     failures = 0
     for path, name in _audio_files(config):
         try:
-            transcript = _transcript(path, transcribe, config.max_seconds)
+            transcript = _transcript(path, transcribe, max_seconds)
             _put(path, name, transcript, config, written)
         except ServerError as error:
             raise ValueError(str(error)) from None
@@ -53,19 +56,23 @@ def run(config: TranscribeConfig) -> None:
         raise SystemExit(1)
 
 
-def _transcriber(config: TranscribeConfig) -> Transcribe:
+def _transcriber(config: TranscribeConfig) -> tuple[Transcribe, float]:
+    """Makes what hears a file, and says how many seconds at once."""
     if config.model is None:
         # Each kind of model has imports of its own, which take longer than a short file.
         from tfasr.serving.client import Client
 
         token = "" if config.token_file is None else read_token(config.token_file)
         client = Client(url=config.url, token=token)
-        return lambda audio: client.transcribe([audio])[0]
+        return lambda audio: client.transcribe([audio])[0], config.max_seconds or _UNTOLD_SECONDS
     _start_tensorflow()
     from tfasr.serving.runtime import ServedModel
 
-    model = ServedModel(config.model, max_seconds=config.max_seconds)
-    return lambda audio: transcript_of(model.hear(audio, "instance 0"))
+    # What is longer is parted before.
+    model = ServedModel(config.model, max_seconds=math.inf)
+    told = float(model.facts.get("longest_seconds", _UNTOLD_SECONDS))
+    seconds = config.max_seconds or told
+    return lambda audio: transcript_of(model.hear(audio, "instance 0")), seconds
 
 
 def _start_tensorflow() -> None:

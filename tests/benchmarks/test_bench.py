@@ -51,3 +51,23 @@ def test_a_figure_that_one_of_both_lacks_is_not_compared():
     before = {"speed": {"ratio": figure(None, "higher")}}
     now = {"speed": {"ratio": figure(1.0, "higher")}, "new": {"ratio": figure(1.0, "higher")}}
     assert bench.worsened(before, now) == []
+
+
+def test_results_are_a_table_of_markdown():
+    results = {
+        "date": "2026-11-22",
+        "commit": "abc1234",
+        "machine": {"processor": "Fast One", "cores": 4, "memory_gigabytes": 24.0},
+        "versions": {"python": "3.11.7"},
+        "figures": {"speed": {"ratio": figure(1.2345, "higher"), "other": figure(None, "lower")}},
+    }
+    assert bench.markdown(results).splitlines() == [
+        "# 2026-11-22, abc1234",
+        "",
+        "Fast One, 4 cores, 24.0 GB; python 3.11.7",
+        "",
+        "| benchmark | figure | median | least | most | better |",
+        "|---|---|---|---|---|---|",
+        "| speed | `ratio` | 1.23 | 1.23 | 1.23 | higher |",
+        "| speed | `other` | - | - | - | lower |",
+    ]

@@ -57,7 +57,7 @@ def test_a_request_must_fit_into_the_queue():
         ({"url": "http://h/v1/models/demo:predict"}, "url must be http://HOST:PORT"),
         ({"model": MODEL, "token_file": Path("t")}, "token_file is for url only"),
         ({"model": MODEL, "files": ()}, "files must name at least one"),
-        ({"model": MODEL, "max_seconds": -1.0}, "max_seconds must be positive"),
+        ({"model": MODEL, "max_seconds": -1.0}, "max_seconds must be positive, or 0"),
     ],
 )
 def test_transcribe_settings_that_make_no_sense_are_named(settings, message):

@@ -1,5 +1,6 @@
 import io
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -125,6 +126,17 @@ def test_a_long_recording_is_heard_in_parts(source, model_folder, url, tmp_path,
     write_wav(tmp_path / "long.wav", samples, 8000)
     run(config(source, model_folder, url, tmp_path / "long.wav", max_seconds=1.2))
     assert capsys.readouterr().out == f"{tmp_path}/long.wav\t7600 6400 8400 7200\n"
+
+
+def test_a_model_is_given_no_more_at_once_than_it_was_trained_on(model_folder, tmp_path, capsys):
+    folder = tmp_path / "counting"
+    shutil.copytree(model_folder, folder)
+    (folder / "2/export.json").write_text('{"sample_rate": 8000, "longest_seconds": 1.2}')
+    samples = np.ones(16000, np.int16)
+    samples[6400:8800] = 0
+    write_wav(tmp_path / "long.wav", samples, 8000)
+    run(TranscribeConfig(model=folder, files=(tmp_path / "long.wav",), format="text"))
+    assert capsys.readouterr().out == "7600 6400 8400 7200\n"
 
 
 @sources

@@ -96,6 +96,22 @@ def test_a_prolonged_run_is_repeated_with_its_last_steps(config, tiny_data):
     assert Run.create(config, tiny_data).config.steps == 99
 
 
+def test_a_run_tells_the_longest_utterance_that_it_is_trained_on(config, tiny_data):
+    longest = max(tiny_data.durations("train"))
+    assert Run.create(config, tiny_data).longest_seconds == longest
+    batching = replace(config.batching, max_seconds=longest - 0.01)
+    shorter = Run.create(replace(config, run=config.run / "short", batching=batching), tiny_data)
+    assert shorter.longest_seconds == max(d for d in tiny_data.durations("train") if d < longest)
+
+
+def test_a_run_that_does_not_tell_is_taken_at_its_limit(config, tiny_data):
+    run = Run.create(config, tiny_data)
+    front_end = read_json(run.folder / "features.json")
+    front_end.pop("longest_seconds")
+    write_json(run.folder / "features.json", front_end)
+    assert run.longest_seconds == config.batching.max_seconds
+
+
 def test_any_hosts_may_go_on_with_a_run(config, tiny_data):
     Run.create(config, tiny_data)
     hosts = DistributionConfig(hosts=("a:1",))

@@ -129,7 +129,9 @@ class TranscribeConfig:
         token_file: File that holds the token the server of `url` asks for.
         max_seconds: Longest stretch that the model is given at once, in seconds. A longer
             recording is read part by part, in the memory of one of them, and cut where the
-            second half of a stretch is quietest. A server's own limit must be as high.
+            second half of a stretch is quietest. 0 takes the longest utterance that the model
+            was trained on, since many models lose words in what is longer, or 30 where the
+            model or a server does not tell.
     """
 
     model: Path | None = None
@@ -138,7 +140,7 @@ class TranscribeConfig:
     format: Literal["lines", "text", "json", "srt", "vtt"] = "lines"
     out: Path | None = None
     token_file: Path | None = None
-    max_seconds: float = 30.0
+    max_seconds: float = 0.0
 
     def __post_init__(self) -> None:
         if (self.model is None) == (not self.url):
@@ -149,8 +151,10 @@ class TranscribeConfig:
             raise ValueError("files must name at least one file or folder; got files=()")
         if self.token_file is not None and not self.url:
             raise ValueError(f"token_file is for url only; got token_file={self.token_file}")
-        if not self.max_seconds > 0:
-            raise ValueError(f"max_seconds must be positive; got max_seconds={self.max_seconds}")
+        if not self.max_seconds >= 0:
+            raise ValueError(
+                f"max_seconds must be positive, or 0; got max_seconds={self.max_seconds}"
+            )
 
     @property
     def suffix(self) -> str:

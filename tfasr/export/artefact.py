@@ -67,6 +67,7 @@ class Artefact:
         about: dict[str, Any] = {
             "run": str(source.folder),
             "sample_rate": source.extractor.fbank.sample_rate,
+            "longest_seconds": source.longest_seconds,
             "fbank": asdict(source.extractor.fbank),
             "vocabulary": source.tokenizer.vocabulary,
             "decoder": decoding.to_json(),

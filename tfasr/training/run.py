@@ -67,7 +67,14 @@ class Run:
             if config != run.config:
                 run._write_config(config)
             return cls(config.run)
-        front_end = {"fbank": asdict(data.fbank), "statistics": asdict(data.statistics)}
+        batching = config.batching
+        durations = data.durations("train", data.domains_to_train_on(config.domains))
+        kept = [d for d in durations if batching.min_seconds <= d <= batching.max_seconds]
+        front_end = {
+            "fbank": asdict(data.fbank),
+            "statistics": asdict(data.statistics),
+            "longest_seconds": max(kept, default=batching.max_seconds),
+        }
         write_json(run.folder / "features.json", front_end)
         with atomic_path(run.folder / "tokenizer.model") as staged:
             shutil.copyfile(data.tokenizer, staged)
@@ -117,6 +124,12 @@ class Run:
         values = read_json(self.folder / "features.json")
         statistics = {name: tuple(bins) for name, bins in values["statistics"].items()}
         return FeatureExtractor(FbankConfig(**values["fbank"]), FeatureStatistics(**statistics))
+
+    @property
+    def longest_seconds(self) -> float:
+        """How long the longest utterance is that it is trained on."""
+        values = read_json(self.folder / "features.json")
+        return float(values.get("longest_seconds", self.config.batching.max_seconds))
 
     @cached_property
     def tokenizer(self) -> Tokenizer:
