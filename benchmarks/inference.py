@@ -32,6 +32,7 @@ from benchmarks.step_workers import StepWorker, answer_steps
 from benchmarks.twins import plain_extractor, write_export, write_twin
 from tfasr.audio.decoding import write_wav
 from tfasr.configs.features import FbankConfig
+from tfasr.configs.model import ModelConfig
 from tfasr.configs.presets import PRESETS
 from tfasr.configs.seeds import counted_generator
 from tfasr.features.fbank import mel_weights
@@ -53,8 +54,8 @@ BETTER = {
     "gemm_share_batch_16_threads_4": "higher",
 }
 
-_CONFIG = PRESETS["conformer_s"]
-_FBANK = FbankConfig(num_mels=_CONFIG.num_mels)
+_CONFIGS = ("tiny", "conformer_s", "conformer_m", "conformer_l")
+_FBANK = FbankConfig()
 _SECONDS, _SEED = 10, 0
 _SAMPLES = _SECONDS * _FBANK.sample_rate
 _FRAMES = 1 + (_SAMPLES - _FBANK.frame_length) // _FBANK.frame_shift
@@ -67,6 +68,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
+    parser.add_argument("--config", choices=_CONFIGS, default="conformer_s", help="a preset")
     parser.add_argument("--batches", default="1,16", help="utterances together, by commas")
     parser.add_argument("--threads", default="1,4", help="by commas")
     parser.add_argument("--rounds", type=int, default=7)
@@ -83,7 +85,7 @@ def main() -> None:
     threads = [int(count) for count in arguments.threads.split(",")]
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        model = _write_case(folder, batches)
+        model = _write_case(PRESETS[arguments.config], folder, batches)
         onnx = {batch: _write_onnx(folder, batch, arguments.peers) for batch in batches}
         print(f"{'':36}s (least to most)          real-time factor   peak GB")
         for batch in batches:
@@ -99,9 +101,9 @@ def main() -> None:
         print(json.dumps(figures))
 
 
-def _write_case(folder: Path, batches: list[int]) -> AcousticModel:
+def _write_case(config: ModelConfig, folder: Path, batches: list[int]) -> AcousticModel:
     """Writes weights, pieces, WAV files and the exported model."""
-    model = write_twin(_CONFIG, folder, _SEED)
+    model = write_twin(config, folder, _SEED)
     # Else one symbol would be the best throughout.
     generator = counted_generator(_SEED, "benchmarks.inference")
     head = model.head.kernel
@@ -109,7 +111,7 @@ def _write_case(folder: Path, batches: list[int]) -> AcousticModel:
     weights = dict(np.load(folder / "weights.npz"))
     [place] = [name for name in weights if weights[name].shape == tuple(head.shape)]
     np.savez(folder / "weights.npz", **{**weights, place: head.numpy()})
-    pieces = [f"▁{number}" for number in range(_CONFIG.vocabulary)]
+    pieces = [f"▁{number}" for number in range(config.vocabulary)]
     extractor = plain_extractor(_FBANK.num_mels)
     statistics = np.array([extractor.statistics.mean, extractor.statistics.deviation], np.float32)
     np.savez(folder / "features.npz", mels=mel_weights(_FBANK), statistics=statistics)

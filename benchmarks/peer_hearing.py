@@ -26,11 +26,11 @@ def answer_hearing(folder: Path, name: str, symbols: Symbols) -> None:
         symbols: From waveforms [B, T] in [-1, 1] to the best symbol of each frame, [B, T'].
     """
     wavs = [path.read_bytes() for path in sorted(folder.glob("*.wav"))]
-    pieces = json.loads((folder / "pieces.json").readtext_of())
+    pieces = json.loads((folder / "pieces.json").read_text())
 
     def step() -> float:
         texts = [text_of(row, pieces) for row in symbols(np.stack([_samples(wav) for wav in wavs]))]
-        (folder / f"{name}.txt").writetext_of("\n".join(texts))
+        (folder / f"{name}.txt").write_text("\n".join(texts))
         return 0.0
 
     answer_steps(0, step)
