@@ -4,8 +4,8 @@ The encoder of `conformer_s`, forward, from features, in three kinds: dense atte
 attention, and one that streams in chunks of 640 ms with 2.56 s behind them, fed chunk by chunk.
 One utterance of 5 to 600 s, and batches of 1 to 16 utterances of 10 s. Each kind has two processes
 of its own, one that takes the lengths as they rise and one the batches, so that the peak of its
-memory is that of the latest; start and graph are included. The median of three calls is told, of
-one where it takes over 10 s. A length whose call may need more than `--gigabytes` is left out:
+memory is that of the latest; start and graph are included. The median of three calls behind a first
+one is told, of fewer where they take over 10 s. A length whose call may need more than `--gigabytes` is left out:
 dense attention's memory grows as the square. Linux only.
 
 Figures: `KIND_exponent` (of the seconds over the lengths from 60 s on), `KIND_600_gigabytes`, and
@@ -28,6 +28,7 @@ import numpy as np
 import tensorflow as tf
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 
 from tfasr.configs.model import ModelConfig, StreamingConfig
 from tfasr.configs.presets import PRESETS
@@ -150,13 +151,13 @@ def _measure(kind: str, axis: str, arguments: argparse.Namespace) -> None:
         shape = [batch, seconds * _FRAMES_PER_SECOND, _CONFIG.num_mels]
         noise = counted_generator(0, "benchmarks.lengths").standard_normal(shape, np.float32)
         features = tf.constant(noise)
+        call(features)  # Makes graphs and takes memory.
         times: list[float] = []
-        while len(times) < _REPEATS + 1 and not (times and times[-1] > _LONG_CALL):
+        while len(times) < _REPEATS and sum(times) < _LONG_CALL:
             began = time.perf_counter()
             call(features)
             times.append(time.perf_counter() - began)
-        # The first makes graphs and takes memory, and is told where there is no other.
-        measured = median(times[1:] or times)
+        measured = median(times)
         peak = _peak_gigabytes()
         needed, before = max(peak - start, 0.1), float(size)
         cost = Cost(kind=kind, axis=axis, seconds=seconds, batch=batch)
@@ -235,21 +236,26 @@ def _draw(costs: list[Cost], path: Path) -> None:
                 row, ([c.call for c in cases], [c.gigabytes for c in cases]), strict=True
             ):
                 axes.plot(size, values, marker="o", color=_COLOURS[kind], label=kind)
-    for row, label in zip(panels, ("seconds of one utterance", "utterances of 10 s"), strict=True):
-        sizes = _LENGTHS if row is panels[0] else _BATCHES
-        _axes(row[0], label, "seconds a call", sizes)
-        _axes(row[1], label, "peak of the process, GB", sizes)
+    labels = ("seconds of one utterance", "utterances of 10 s")
+    for row, label, sizes in zip(panels, labels, (_LENGTHS, _BATCHES), strict=True):
+        for axes in row:
+            _axes(axes, label, sizes)
+        row[0].set_yscale("log")
+        row[0].set_ylabel("seconds a call")
+        row[0].yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        row[0].yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
+        row[0].yaxis.set_minor_formatter(NullFormatter())
+        row[1].set_ylim(bottom=0)
+        row[1].set_ylabel("peak of the process, GB")
     panels[0, 0].legend(frameon=False)
     write_png(figure, path)
 
 
-def _axes(axes: Axes, x: str, y: str, sizes: tuple[int, ...]) -> None:
+def _axes(axes: Axes, label: str, sizes: tuple[int, ...]) -> None:
     axes.set_xscale("log")
-    axes.set_yscale("log")
     axes.set_xticks(sizes, [str(size) for size in sizes])
     axes.minorticks_off()
-    axes.set_xlabel(x)
-    axes.set_ylabel(y)
+    axes.set_xlabel(label)
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(True, which="major", alpha=0.3)
 
