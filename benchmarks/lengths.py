@@ -5,8 +5,8 @@ attention, and one that streams in chunks of 640 ms with 2.56 s behind them, fed
 One utterance of 5 to 600 s, and batches of 1 to 16 utterances of 10 s. Each kind has two processes
 of its own, one that takes the lengths as they rise and one the batches, so that the peak of its
 memory is that of the latest; start and graph are included. The median of three calls behind a first
-one is told, of fewer where they take over 10 s. A length whose call may need more than `--gigabytes` is left out:
-dense attention's memory grows as the square. Linux only.
+one is told, of fewer where they take over 10 s. A length whose call may need more than
+`--gigabytes` is left out: dense attention's memory grows as the square. Linux only.
 
 Figures: `KIND_exponent` (of the seconds over the lengths from 60 s on), `KIND_600_gigabytes`, and
 the times and peaks of all cases; a case that was left out is null. `--figure` draws them.
