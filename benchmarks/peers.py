@@ -12,7 +12,7 @@ class Peer:
 
     Args:
         folder: Of the environment, among those of other peers.
-        module: What is imported to see whether it is there.
+        module: What is imported to see whether it is there; several by commas.
         packages: What is installed, with versions.
     """
 
@@ -37,7 +37,7 @@ class Peer:
         return python if done else None
 
 
-TORCH = Peer(folder="torch", module="torch", packages=("torch==2.13.0",))
+TORCH = Peer(folder="torch", module="torch, onnx", packages=("torch==2.13.0", "onnx==1.19.0"))
 ONNXRUNTIME = Peer(
     folder="onnxruntime", module="onnxruntime", packages=("onnxruntime==1.23.2", "numpy==2.3.5")
 )
