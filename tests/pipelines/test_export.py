@@ -7,6 +7,7 @@ import tensorflow as tf
 from tensorflow.core.protobuf.saved_model_pb2 import SavedModel
 
 from pipelines.export import check, export, run, sweep_forms
+from tfasr.artifacts.commit import source_commit
 from tfasr.artifacts.files import read_json, sha256_of, write_json
 from tfasr.configs.export import ExportConfig, FreezeConfig, RecoveryConfig
 from tfasr.models.layout import Layout, weights_hash
@@ -144,6 +145,8 @@ def test_the_card_says_what_the_version_is(config, exported):
     assert f"Blocks 1, {exported['frozen']['parameters']:,} parameters, are constants" in card
     assert f"`{exported['model_hash'][:16]}`" in card
     assert exported["command"] in card
+    assert exported["commit"] == source_commit()
+    assert (source_commit() or "no known commit") in card
     assert "Apache-2.0" in card
 
 

@@ -10,6 +10,7 @@ from typing import Any
 import tensorflow as tf
 from tensorflow.core.protobuf.saved_model_pb2 import SavedModel
 
+from tfasr.artifacts.commit import source_commit
 from tfasr.artifacts.files import (
     atomic_path,
     read_json,
@@ -101,6 +102,7 @@ class Artefact:
         """
         about = {"name": folder.parent.name, "version": int(folder.name), **self.about}
         about["command"] = shlex.join(command)
+        about["commit"] = source_commit()
         with atomic_path(folder) as staged:
             signatures = self.exported.signatures()
             for name, signature in signatures.items():

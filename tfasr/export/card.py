@@ -45,7 +45,7 @@ def model_card(about: dict[str, Any], source: Run) -> str:
         *_recovered(about),
         "## Made by",
         f"    {about['command']}",
-        f"from weights with hash `{about['model_hash'][:16]}`; `export.json` has the hashes of "
+        f"{_commit(about['commit'])}, from weights with hash `{about['model_hash'][:16]}`; `export.json` has the hashes of "
         "all files, and `tfasr export --check` holds them against it.",
         "## Licence",
         _LICENCE,
@@ -68,6 +68,10 @@ def _score(path: Path) -> str:
         f"| {path.parent.name} | {100 * values['wer']:.2f} % | {100 * low:.2f} to "
         f"{100 * high:.2f} | {values['words']:,} |"
     )
+
+
+def _commit(commit: str) -> str:
+    return f"at commit `{commit}`" if commit else "at no known commit"
 
 
 def _recovered(about: dict[str, Any]) -> list[str]:
