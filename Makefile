@@ -2,7 +2,9 @@ PYTHON ?= python3.11
 BIN := .venv/bin
 STAMP := .venv/installed
 
-.PHONY: install quickstart test test-all lint lock bench bench-check clean
+PORT ?= 8501
+
+.PHONY: install quickstart serve test test-all lint lock bench bench-check clean
 
 install: $(STAMP)
 
@@ -14,6 +16,12 @@ $(STAMP): requirements.lock setup.cfg pyproject.toml
 
 quickstart: install
 	$(BIN)/tfasr quickstart --work work/quickstart
+
+# The demonstration model and its page, and a recording to send, where espeak-ng can speak one.
+serve: install
+	-$(BIN)/python -m tfasr.audio.say "three seven one, eight two, zero" work/speech.wav && \
+		echo "send it: curl -F file=@work/speech.wav http://127.0.0.1:$(PORT)/v1/audio/transcriptions"
+	$(BIN)/tfasr serve --model saved_models/digits --port $(PORT)
 
 test: install
 	$(BIN)/python -m pytest -m "not slow" -n 2 --dist loadfile

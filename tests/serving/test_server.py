@@ -298,8 +298,11 @@ def server(model_folder):
 
 def test_the_first_line_says_what_is_served_where(server):
     _, line, url = server
-    assert line.startswith(f"serving counting version 2 at {url}; try: ")
-    assert line.endswith(f" | curl -d @- {url}:predict\n")
+    root = url.removesuffix("/v1/models/counting")
+    assert line == (
+        f"serving counting version 2 at {url}; page: {root}/; "
+        f"try: curl -F file=@speech.wav {root}/v1/audio/transcriptions\n"
+    )
 
 
 def test_a_server_process_answers_over_its_port(server):

@@ -45,8 +45,9 @@ def model_card(about: dict[str, Any], source: Run) -> str:
         *_recovered(about),
         "## Made by",
         f"    {about['command']}",
-        f"{_commit(about['commit'])}, from weights with hash `{about['model_hash'][:16]}`; `export.json` has the hashes of "
-        "all files, and `tfasr export --check` holds them against it.",
+        f"{_commit(about['commit'])}, from weights with hash `{about['model_hash'][:16]}`; "
+        "`export.json` has the hashes of all files, and `tfasr export --check` holds them "
+        "against it.",
         "## Licence",
         _LICENCE,
     ]

@@ -136,11 +136,12 @@ def _ended_by_signals(server: uvicorn.Server) -> Iterator[None]:
 
 def _greeting(model: ServedModel, listener: socket.socket) -> str:
     host, port = listener.getsockname()[:2]
-    url = f"http://{_url_host(host)}:{port}/v1/models/{model.name}"
-    # Sent from a pipe, since a word of a command line holds only a few seconds of audio.
-    body = """(echo '{"instances": [{"b64": "'; base64 <speech.wav; echo '"}]}')"""
-    call = f"{body} | curl -d @- {url}:predict"
-    return f"serving {model.name} version {model.version} at {url}; try: {call}"
+    root = f"http://{_url_host(host)}:{port}"
+    call = f"curl -F file=@speech.wav {root}/v1/audio/transcriptions"
+    return (
+        f"serving {model.name} version {model.version} at {root}/v1/models/{model.name}; "
+        f"page: {root}/; try: {call}"
+    )
 
 
 def _url_host(host: str) -> str:
