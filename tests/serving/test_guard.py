@@ -14,7 +14,7 @@ def client(model_folder, service_of, tmp_path_factory):
         yield client
 
 
-@pytest.mark.parametrize("path", ["/readyz", "/metrics", "/v1/models/counting", "/nowhere"])
+@pytest.mark.parametrize("path", ["/metrics", "/v1/models/counting", "/nowhere"])
 def test_nothing_is_told_without_the_token(client, path):
     response = client.get(path)
     assert (response.status_code, response.headers["www-authenticate"]) == (401, "Bearer")
@@ -28,4 +28,5 @@ def test_the_token_opens_the_rest(client):
 
 
 def test_health_is_open(client):
-    assert client.get("/healthz").status_code == 200
+    for path in ("/healthz", "/readyz"):
+        assert client.get(path).status_code == 200

@@ -74,8 +74,8 @@ class ServeConfig:
         poll_seconds: How often the model's folder is looked at for a new version, in seconds.
             It is served once it is loaded; requests under way end with the old one.
         token_file: File that holds a token. Requests must then send it, as the header
-            `Authorization: Bearer TOKEN`; /healthz is open to all. Give one wherever `host` is
-            more than this machine.
+            `Authorization: Bearer TOKEN`; /healthz and /readyz are open to all. Give one wherever
+            `host` is more than this machine.
         gathering: How requests share a call of the model, and how many may wait for it.
     """
 

@@ -13,7 +13,7 @@ from tfasr.serving.metrics import Measured
 from tfasr.serving.service import Service
 
 # What tells nothing of anybody's speech, and is asked for by what can't know a token.
-_OPEN = frozenset({"/healthz"}) | page_routes.OPEN_PATHS
+_OPEN = frozenset({"/healthz", "/readyz"}) | page_routes.OPEN_PATHS
 
 
 def make_app(service: Service) -> Starlette:
