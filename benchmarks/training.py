@@ -80,7 +80,7 @@ def main() -> None:
     figures: dict[str, float | None] = {}
     for size in arguments.sizes.split(","):
         with tempfile.TemporaryDirectory() as folder:
-            operations = _write_case(PRESETS[_SIZES[size]], Path(folder))
+            operations = write_case(PRESETS[_SIZES[size]], Path(folder))
             workers = _workers(size, folder, arguments.peers)
             gigabytes = _measured(workers, arguments.rounds)
         _check(workers)
@@ -90,7 +90,7 @@ def main() -> None:
         print(json.dumps(figures))
 
 
-def _write_case(config: ModelConfig, folder: Path) -> float:
+def write_case(config: ModelConfig, folder: Path) -> float:
     """Writes what all are given; returns the floating-point operations of a forward pass."""
     generator = counted_generator(_SEED, "benchmarks.training")
     features = generator.standard_normal([_BATCH, _FRAMES, config.num_mels], np.float32)

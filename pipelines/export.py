@@ -1,7 +1,9 @@
 """`tfasr export`: a run to a version of a SavedModel."""
 
+import json
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,15 +12,26 @@ from pipelines.progress import ProgressLine
 from pipelines.train import training_pipeline
 from tfasr.artifacts.files import sha256_of, write_json
 from tfasr.configs.export import ExportConfig, LiteForm
+from tfasr.configs.serving import ServeConfig
 from tfasr.data.prepared import PreparedData
-from tfasr.export.artefact import ABOUT, Artefact, check_version, facts_of, next_version
+from tfasr.export.artefact import (
+    ABOUT,
+    ONNX,
+    Artefact,
+    check_version,
+    facts_of,
+    lite_file,
+    next_version,
+)
 from tfasr.export.freeze import Freezing
 from tfasr.export.lite import LiteModel
-from tfasr.export.measuring import spoken
+from tfasr.export.measuring import Spoken, spoken
+from tfasr.export.onnx import convert_onnx, require_onnx
 from tfasr.export.parity import (
     Listener,
     checkpoint_listener,
     lite_listener,
+    onnx_listener,
     parity,
     saved_listener,
 )
@@ -26,7 +39,9 @@ from tfasr.export.recovery import recover
 from tfasr.export.sweep import Trial, smallest, sweep, ways
 from tfasr.models.acoustic_model import AcousticModel
 from tfasr.models.layout import Layout, weights_hash
+from tfasr.serving.client import Client
 from tfasr.serving.runtime import newest_version
+from tfasr.serving.server import serving
 from tfasr.study.ranking import Ranking
 from tfasr.training.run import Run
 
@@ -46,9 +61,10 @@ def check(model: Path) -> None:
     version = (model / ABOUT).is_file()
     folder = model if version else model / str(newest_version(model))
     counts = check_version(folder)
+    lite = f", of its {counts['lite']} LiteRT models LiteRT's" if counts["lite"] else ""
     print(
         f"{folder}: {counts['files']} files are as they were written, all of its "
-        f"{counts['operations']:,} operations are TensorFlow's own"
+        f"{counts['operations']:,} operations are TensorFlow's own{lite}"
     )
 
 
@@ -56,6 +72,8 @@ def export(config: ExportConfig) -> dict[str, Any]:
     """Writes a version, and returns what `export.json` says."""
     if config.run is None or config.out is None:
         raise ValueError("an export needs --run and --out")
+    if config.onnx:
+        require_onnx()
     source = Run(config.run)
     model = source.trained_model(config.step, config.chunk)
     blocks, ranking = _frozen_blocks(config, source, weights_hash(Layout(model)))
@@ -71,11 +89,15 @@ def export(config: ExportConfig) -> dict[str, Any]:
     if config.recover.steps:
         _recover(config, source, model, freezing)
         about["recovered_steps"] = config.recover.steps
-    lite = _lite_models(config, source, model, freezing)
+    freezing.settle(model)
+    lite = _lite_models(config, source, model)
+    onnx = convert_onnx(model, source.extractor) if config.onnx else b""
     listeners = _listeners(config, source, model, lite)
+    if listeners and onnx:
+        listeners["onnx"] = onnx_listener(onnx, source.tokenizer.pieces)
     artefact = Artefact.of_run(source, model, freezing, config.decoder, about)
     folder = config.out / str(next_version(config.out))
-    about = artefact.write(folder, ["tfasr", *sys.argv[1:]], source, lite)
+    about = artefact.write(folder, ["tfasr", *sys.argv[1:]], source, _others(source, lite, onnx))
     frozen = ", ".join(map(str, blocks)) or "none"
     form = f" as {freezing.form}" if blocks else ""
     print(f"{folder}: {about['bytes'] / 1e6:.2f} MB, frozen blocks {frozen}{form}")
@@ -96,14 +118,20 @@ def _recover(config: ExportConfig, source: Run, model: AcousticModel, freezing: 
         recover(model, freezing, pipeline, source.config, config.recover, report)
 
 
-def _lite_models(
-    config: ExportConfig, source: Run, model: AcousticModel, freezing: Freezing
-) -> dict[LiteForm, bytes]:
-    freezing.settle(model)
+def _lite_models(config: ExportConfig, source: Run, model: AcousticModel) -> dict[LiteForm, bytes]:
     if not config.lite:
         return {}
     lite = LiteModel(model, source.extractor, source.tokenizer.pieces)
     return {form: lite.convert(form) for form in config.lite}
+
+
+def _others(source: Run, lite: Mapping[LiteForm, bytes], onnx: bytes) -> dict[Path, bytes]:
+    """What is beside the SavedModel, by its place; pieces make text of tokens."""
+    others = {lite_file(form): content for form, content in lite.items()}
+    if onnx:
+        others[ONNX / "model.onnx"] = onnx
+    pieces = json.dumps(source.tokenizer.pieces).encode()
+    return others | {folder / "pieces.json": pieces for folder in {p.parent for p in others}}
 
 
 def _listeners(
@@ -126,7 +154,9 @@ def _compare(
     rate = source.extractor.fbank.sample_rate
     data = _data(config, source)
     utterances = spoken(data, config.split, config.domains, rate, config.parity)
-    found = parity(utterances, {**listeners, "saved_model": saved_listener(folder)})
+    with _server_listener(folder.parent, max(each.seconds for each in utterances)) as server:
+        saved = saved_listener(folder)
+        found = parity(utterances, {**listeners, "saved_model": saved, "server": server})
     path = folder.parent / f"parity-{folder.name}.json"
     write_json(path, found)
     for name, rows in found["differences"].items():
@@ -136,6 +166,18 @@ def _compare(
             "texts other than the checkpoint's"
         )
     print(f"texts that differ are in {path}")
+
+
+@contextmanager
+def _server_listener(model: Path, longest: float) -> Iterator[Listener]:
+    """Listens with a server of a model's newest version, over REST."""
+    with serving(ServeConfig(model=model, port=0, max_seconds=longest + 1)) as url:
+        client = Client(url=url)
+
+        def listen(utterance: Spoken) -> str:
+            return client.transcribe([utterance.wav])[0].text
+
+        yield listen
 
 
 def _data(config: ExportConfig, source: Run) -> PreparedData:

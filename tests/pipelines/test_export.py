@@ -217,17 +217,26 @@ def test_a_sweep_writes_its_table_and_the_smallest(config, tiny_data, tmp_path, 
     assert "smallest within 99 points: 1 as pruned" in capsys.readouterr().out
 
 
-def test_lite_models_checkpoint_and_saved_model_write_the_same(config, tiny_data, tmp_path, capsys):
+def test_all_that_was_exported_and_the_server_write_the_same(config, tiny_data, tmp_path, capsys):
     out = tmp_path / "compared"
     about = export(replace(config, out=out, lite=("float",), parity=4, data=tiny_data.folder))
+    assert "server: word error rate" in capsys.readouterr().out
     assert {"lite/float.tflite", "lite/pieces.json"} <= about["files"].keys()
     check(out)
+    assert "are TensorFlow's own, of its 1 LiteRT models LiteRT's\n" in capsys.readouterr().out
     found = read_json(out / "parity-1.json")
     assert found["utterances"] == 4
-    assert found["differences"] == {"float": [], "saved_model": []}
+    assert found["differences"] == {"float": [], "saved_model": [], "server": []}
     wers = {name: values["wer"] for name, values in found["evaluations"].items()}
     assert len(set(wers.values())) == 1
-    assert "0 of 4 texts other than the checkpoint's" in capsys.readouterr().out
+
+
+def test_an_onnx_model_writes_the_same(config, tiny_data, tmp_path):
+    pytest.importorskip("tf2onnx", reason="ONNX is optional")
+    out = tmp_path / "compared"
+    about = export(replace(config, out=out, onnx=True, parity=2, data=tiny_data.folder))
+    assert {"onnx/model.onnx", "onnx/pieces.json"} <= about["files"].keys()
+    assert read_json(out / "parity-1.json")["differences"]["onnx"] == []
 
 
 def test_the_other_blocks_are_trained_beside_the_frozen_ones(

@@ -64,6 +64,16 @@ class TimedModel(CountingModel):
             "score": -tf.cast(tokens.row_lengths(), tf.float32),
         }
 
+    @tf.function(
+        input_signature=[
+            tf.TensorSpec([None, None], tf.float32, name="waveforms"),
+            tf.TensorSpec([None], tf.int32, name="num_samples"),
+        ]
+    )
+    def features(self, waveforms: tf.Tensor, num_samples: tf.Tensor) -> dict[str, tf.Tensor]:
+        """Takes each sample for a frame, and gives it with its negative."""
+        return {"features": tf.stack([waveforms, -waveforms], -1), "num_frames": num_samples}
+
 
 class StreamingModel(CountingModel):
     """Counts and sums a stream, 30 of each window's 40 samples until the last, which is short."""
@@ -110,7 +120,8 @@ def export_streaming_model(folder: Path) -> None:
 
 def export_counting_model(folder: Path, kind: type[CountingModel] = CountingModel) -> None:
     model = kind()
-    signatures = {"serving_default": model.serving_default, "waveforms": model.waveforms}
+    names = ("serving_default", "waveforms", "features")
+    signatures = {name: getattr(model, name) for name in names if hasattr(model, name)}
     tf.saved_model.save(model, str(folder), signatures=signatures)
     (folder / "export.json").write_text(json.dumps({"sample_rate": SAMPLE_RATE}))
 

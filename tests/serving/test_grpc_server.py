@@ -144,7 +144,7 @@ def failure(call):
         (
             lambda r: setattr(r.model_spec, "signature_name", "x"),
             "INVALID_ARGUMENT",
-            "signature_name must be one of serving_default, waveforms; got 'x'",
+            "signature_name must be one of serving_default, waveforms, features; got 'x'",
         ),
         (lambda r: setattr(r.model_spec, "name", "x"), "NOT_FOUND", "no model 'x'"),
         (lambda r: setattr(r.model_spec.version, "value", 9), "NOT_FOUND", "no version 9"),

@@ -4,7 +4,9 @@ import json
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from starlette.testclient import TestClient
 
+from tfasr.serving.app import make_app
 from tfasr.serving.inputs import InputError
 from tfasr.serving.rest import model_metadata, model_status, parse_request
 from tfasr.serving.versions import VersionState
@@ -96,6 +98,24 @@ def test_whatever_is_read_has_the_inputs_of_its_signature(signature, layout, val
     except InputError:
         return
     assert all(set(row) == set(SIGNATURES[signature]) for row in request.rows)
+
+
+def test_features_are_answered_each_with_its_frames(timed_folder, service_of):
+    body = {
+        "signature_name": "features",
+        "instances": [
+            {"waveforms": [0.5, -0.25, 0.0], "num_samples": 2},
+            {"waveforms": [0.125, 0.0, 0.0], "num_samples": 1},
+        ],
+    }
+    with TestClient(make_app(service_of(timed_folder))) as client:
+        answer = client.post("/v1/models/timed:predict", json=body).json()
+    assert answer == {
+        "predictions": [
+            {"features": [[0.5, -0.5], [-0.25, 0.25]], "num_frames": 2},
+            {"features": [[0.125, -0.125], [0.0, 0.0]], "num_frames": 1},
+        ]
+    }
 
 
 def test_status_is_that_of_tensorflow_serving():

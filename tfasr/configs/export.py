@@ -97,8 +97,11 @@ class ExportConfig:
         recover: Training of the other blocks with the frozen ones fixed, before the export.
         lite: LiteRT models to write too, into the version's `lite/`: "float", "int8" (kernels of
             8 bits, dynamic range), "float16". They take waveforms and give tokens.
-        parity: Utterances of `data` that the checkpoint, the SavedModel and the LiteRT models all
-            hear: OUT/parity-VERSION.json has error rates and every text that differs; 0 for none.
+        onnx: Write an ONNX model too, `onnx/model.onnx`, which takes waveforms and gives tokens;
+            needs `pip install 'tfasr[onnx]'`.
+        parity: Utterances of `data` that the checkpoint, the SavedModel, the LiteRT and ONNX
+            models and the server all hear: OUT/parity-VERSION.json has error rates and every text
+            that differs; 0 for none.
         sweep: Try every form for every number of the ranking's most ambient blocks, print size,
             load time, real-time factor and error rate of each, write them to OUT/sweep.json, and
             write the smallest one within `max_loss` as the next version.
@@ -121,6 +124,7 @@ class ExportConfig:
     freeze: FreezeConfig = field(default_factory=FreezeConfig)
     recover: RecoveryConfig = field(default_factory=RecoveryConfig)
     lite: tuple[LiteForm, ...] = ()
+    onnx: bool = False
     parity: int = 0
     sweep: bool = False
     counts: tuple[int, ...] = ()

@@ -23,6 +23,7 @@ from tfasr.configs.evaluation import DecodingConfig
 from tfasr.configs.export import LiteForm
 from tfasr.export.card import model_card
 from tfasr.export.freeze import Freezing
+from tfasr.export.lite import custom_lite_operations
 from tfasr.export.saved_model import ExportedModel, custom_operations
 from tfasr.export.warmup import write_warmup
 from tfasr.models.acoustic_model import AcousticModel
@@ -32,7 +33,8 @@ from tfasr.training.run import Run
 ABOUT = "export.json"
 CARD = "README.md"
 LITE = Path("lite")
-_NONE: Mapping[LiteForm, bytes] = MappingProxyType({})
+ONNX = Path("onnx")
+_NONE: Mapping[Path, bytes] = MappingProxyType({})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,7 +86,7 @@ class Artefact:
         folder: Path,
         command: Sequence[str],
         source: Run,
-        lite: Mapping[LiteForm, bytes] = _NONE,
+        others: Mapping[Path, bytes] = _NONE,
     ) -> dict[str, Any]:
         """Writes the folder whole or not at all.
 
@@ -92,7 +94,7 @@ class Artefact:
             folder: NAME/VERSION.
             command: The command line that asked for it.
             source: The run, for the model card.
-            lite: LiteRT models by their form.
+            others: What else is to be in the folder, by its place there.
 
         Returns:
             What `export.json` says.
@@ -109,10 +111,8 @@ class Artefact:
                 _require_stock(signature.graph.as_graph_def(), f"signature {name}")
             tf.saved_model.save(self.exported, str(staged), signatures=signatures)
             write_warmup(staged, about["name"], about["sample_rate"])
-            for form, content in lite.items():
-                write_bytes(staged / lite_file(form), content)
-            if lite:
-                write_json(staged / LITE / "pieces.json", source.tokenizer.pieces)
+            for place, content in others.items():
+                write_bytes(staged / place, content)
             write_text(staged / CARD, model_card(about, source))
             about["files"] = _files(staged)
             about["bytes"] = sum(file["bytes"] for file in about["files"].values())
@@ -156,11 +156,11 @@ def check_version(folder: Path) -> dict[str, int]:
         folder: NAME/VERSION.
 
     Returns:
-        How many "files" and "operations" there are.
+        How many "files", "operations" of TensorFlow's and "lite" models there are.
 
     Raises:
         ValueError: A file is missing, changed, or not listed; or operations are not of stock
-            TensorFlow. Names them all.
+            TensorFlow, or of stock LiteRT. Names them all.
     """
     listed = read_json(folder / ABOUT)["files"]
     there = _files(folder)
@@ -177,8 +177,16 @@ def check_version(folder: Path) -> dict[str, int]:
     saved = SavedModel.FromString((folder / "saved_model.pb").read_bytes())
     graph = saved.meta_graphs[0].graph_def
     _require_stock(graph, str(folder))
+    lite = sorted((folder / LITE).glob("*.tflite"))
+    for file in lite:
+        custom = custom_lite_operations(file.read_bytes())
+        if custom:
+            raise ValueError(
+                f"{file} must hold LiteRT's own operations only; got {', '.join(custom)}"
+            )
     functions = [node for function in graph.library.function for node in function.node_def]
-    return {"files": len(there), "operations": len(graph.node) + len(functions)}
+    operations = len(graph.node) + len(functions)
+    return {"files": len(there), "operations": operations, "lite": len(lite)}
 
 
 def _require_stock(graph: tf.compat.v1.GraphDef, where: str) -> None:

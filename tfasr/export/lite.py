@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
+from tensorflow.lite.python import schema_py_generated as schema
 
 from tfasr.configs.export import LiteForm
 from tfasr.decoding.greedy import greedy_frames
@@ -105,6 +106,13 @@ def _stream_step(stream: StreamSignatures) -> Any:
         return {"tokens": tokens, **after}
 
     return stream_step
+
+
+def custom_lite_operations(content: bytes) -> list[str]:
+    """Names the operations of a LiteRT model that plain LiteRT does not have."""
+    model = schema.ModelT.InitFromPackedBuf(content)
+    codes = model.operatorCodes or []
+    return sorted({code.customCode.decode() for code in codes if code.customCode})
 
 
 def text_of(tokens: NDArray[np.int32], pieces: Sequence[str]) -> str:

@@ -15,6 +15,7 @@ from tfasr.evaluation.error_rates import evaluate_texts
 from tfasr.evaluation.search import Recogniser
 from tfasr.export.lite import LiteRunner
 from tfasr.export.measuring import Spoken
+from tfasr.export.onnx import OnnxRunner
 from tfasr.export.transcribing import transcriber
 from tfasr.features.extractor import FeatureExtractor
 
@@ -60,6 +61,12 @@ def lite_listener(content: bytes, pieces: Sequence[str]) -> Listener:
     """Listens with a LiteRT model, to whole utterances."""
     runner = LiteRunner(content, pieces)
     return lambda utterance: runner.transcribe(samples_of(utterance))
+
+
+def onnx_listener(content: bytes, pieces: Sequence[str]) -> Listener:
+    """Listens with an ONNX model."""
+    runner = OnnxRunner(content, pieces)
+    return lambda utterance: runner.transcribe([samples_of(utterance)])[0]
 
 
 def samples_of(utterance: Spoken) -> NDArray[np.float32]:

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-# "text" is a string; whatever else the model gives is a NumPy scalar or an array of its own
-# length, without the padding of the batch.
+# "text", where there is one, is a string; whatever else the model gives is a NumPy scalar or an
+# array of its own length, without the padding of the batch.
 Answer = dict[str, Any]
 
 
@@ -54,6 +54,14 @@ def split_batch(outputs: Mapping[str, NDArray[Any]]) -> list[Answer]:
     return answers
 
 
+def frames_of_batch(outputs: Mapping[str, NDArray[Any]]) -> list[Answer]:
+    """Parts features of one call, "features" [B, T, F] and "num_frames" [B], into utterances'."""
+    return [
+        {"features": rows[:count], "num_frames": count}
+        for rows, count in zip(outputs["features"], outputs["num_frames"], strict=True)
+    ]
+
+
 def _without_padding(row: NDArray[Any]) -> NDArray[Any]:
     if row.ndim > 1 or row.dtype == np.bool_:
         return row
@@ -69,7 +77,7 @@ def join_answers(answers: Sequence[Answer]) -> dict[str, NDArray[Any]]:
         answers: Of one model and signature, at least one.
 
     Returns:
-        [B] or [B, ...] by name, "text" as UTF-8.
+        [B] or [B, ...] by name, "text" as UTF-8; the padding of numbers is -1, of features 0.
     """
     columns: dict[str, NDArray[Any]] = {}
     for name in sorted(answers[0]):
@@ -83,7 +91,7 @@ def join_answers(answers: Sequence[Answer]) -> dict[str, NDArray[Any]]:
 
 def _padded(rows: Sequence[NDArray[Any]]) -> NDArray[Any]:
     shape = tuple(max(sizes) for sizes in zip(*(row.shape for row in rows), strict=True))
-    padding = b"" if rows[0].dtype == object else PADDING
+    padding = b"" if rows[0].dtype == object else 0 if rows[0].ndim > 1 else PADDING
     column = np.full((len(rows), *shape), padding, rows[0].dtype)
     for place, row in enumerate(rows):
         column[(place, *map(slice, row.shape))] = row

@@ -179,7 +179,9 @@ class _Methods:
                 waveforms_of, request.inputs, model.sample_rate, model.max_seconds
             )
             self._check_number(len(waveforms))
-            heard = await self.service.transcribe_waveforms(model, waveforms, within=within)
+            heard = await self.service.transcribe_waveforms(
+                model, waveforms, signature=signature, within=within
+            )
         columns = join_answers([each.answer for each in heard])
         asked = list(request.output_filter) or list(columns)
         for name in asked:

@@ -92,7 +92,7 @@ async def predict(service: Service, model: ServedModel, body: bytes) -> dict[str
         files = [(f"instance {index}", value) for index, value in enumerate(values)]
         heard = await service.transcribe(model, files)
     else:
-        heard = await service.transcribe_waveforms(model, values)
+        heard = await service.transcribe_waveforms(model, values, signature=request.signature)
     return _written([each.answer for each in heard], request.layout)
 
 

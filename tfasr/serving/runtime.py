@@ -13,14 +13,20 @@ from numpy.typing import NDArray
 from tensorflow.core.protobuf import saved_model_pb2
 
 from tfasr.audio.decoding import wav_bytes
-from tfasr.serving.answers import Answer, Heard, split_batch
+from tfasr.serving.answers import Answer, Heard, frames_of_batch, split_batch
 from tfasr.serving.inputs import InputError, checked_wav, checked_waveforms, one_line
 from tfasr.serving.stream_steps import START, STREAM, StreamSteps, Window
 
 AUDIO = "serving_default"
 WAVEFORMS = "waveforms"
-# The inputs of the signatures that the export stage writes; each gives `text`, among others.
-SIGNATURES = {AUDIO: ("audio",), WAVEFORMS: ("waveforms", "num_samples")}
+FEATURES = "features"
+# The inputs of the signatures that the export stage writes, and what each gives, among others.
+SIGNATURES = {
+    AUDIO: ("audio",),
+    WAVEFORMS: ("waveforms", "num_samples"),
+    FEATURES: ("waveforms", "num_samples"),
+}
+_GIVES = {AUDIO: "text", WAVEFORMS: "text", FEATURES: "num_frames"}
 
 _WAV_HEADER = 44
 _SAMPLE_BYTES = 2
@@ -164,7 +170,7 @@ class ServedModel:
         Args:
             signature: One of `signatures`.
             values: An utterance each: for "serving_default" a WAV file of `as_wav`, for
-                "waveforms" float32 [T] in [-1, 1], for "stream_step" a `Window`.
+                "waveforms" and "features" float32 [T] in [-1, 1], for "stream_step" a `Window`.
 
         Raises:
             InputError: The graph refuses one of them.
@@ -179,7 +185,8 @@ class ServedModel:
         waveforms = np.zeros((len(values), num_samples.max()), np.float32)
         for row, value in zip(waveforms, values, strict=True):
             row[: len(value)] = value
-        return split_batch(self._call(WAVEFORMS, waveforms=waveforms, num_samples=num_samples))
+        outputs = self._call(signature, waveforms=waveforms, num_samples=num_samples)
+        return frames_of_batch(outputs) if signature == FEATURES else split_batch(outputs)
 
     def _texts_of_wavs(self, wavs: Sequence[bytes]) -> list[str]:
         return [answer["text"] for answer in self.answers(AUDIO, wavs)]
@@ -201,9 +208,9 @@ class ServedModel:
                 continue
             signature = self._loaded.signatures[name]
             has = set(signature.structured_input_signature[1])
-            if has != set(inputs) or "text" not in signature.structured_outputs:
+            if has != set(inputs) or _GIVES[name] not in signature.structured_outputs:
                 raise ValueError(
-                    f"signature {name} must take {', '.join(inputs)} and give text; "
+                    f"signature {name} must take {', '.join(inputs)} and give {_GIVES[name]}; "
                     f"it takes {', '.join(sorted(has))} and gives "
                     f"{', '.join(sorted(signature.structured_outputs))}"
                 )

@@ -43,6 +43,30 @@ def serve(config: ServeConfig) -> None:
             asyncio.run(_run(server, service, listener))
 
 
+@contextmanager
+def serving(config: ServeConfig) -> Iterator[str]:
+    """Serves a model over HTTP, in a thread, while the block runs.
+
+    Yields:
+        The model's URL.
+
+    Raises:
+        ValueError: The model can't be loaded, or the port not be taken.
+    """
+    with _bound_socket(config.host, config.port) as listener:
+        service = Service(Versions(config.model, max_seconds=config.max_seconds), config)
+        server = web_server(service, lifespan="on")
+        # From here on connections wait until the thread takes them.
+        listener.listen(1024)
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
+        thread.start()
+        try:
+            yield _model_url(service.versions.current, listener)
+        finally:
+            server.should_exit = True
+            thread.join()
+
+
 def web_server(service: Service, *, lifespan: Literal["on", "off"]) -> uvicorn.Server:
     """Makes the server of what speaks HTTP.
 
@@ -135,13 +159,15 @@ def _ended_by_signals(server: uvicorn.Server) -> Iterator[None]:
 
 
 def _greeting(model: ServedModel, listener: socket.socket) -> str:
-    host, port = listener.getsockname()[:2]
-    root = f"http://{_url_host(host)}:{port}"
+    url = _model_url(model, listener)
+    root = url.partition("/v1/models/")[0]
     call = f"curl -F file=@speech.wav {root}/v1/audio/transcriptions"
-    return (
-        f"serving {model.name} version {model.version} at {root}/v1/models/{model.name}; "
-        f"page: {root}/; try: {call}"
-    )
+    return f"serving {model.name} version {model.version} at {url}; page: {root}/; try: {call}"
+
+
+def _model_url(model: ServedModel, listener: socket.socket) -> str:
+    host, port = listener.getsockname()[:2]
+    return f"http://{_url_host(host)}:{port}/v1/models/{model.name}"
 
 
 def _url_host(host: str) -> str:

@@ -114,13 +114,14 @@ class Service:
         model: ServedModel,
         waveforms: Sequence[NDArray[np.float32]],
         *,
+        signature: str = WAVEFORMS,
         within: float = math.inf,
     ) -> list[Heard]:
         """Answers waveforms of one request, float32 [T] in [-1, 1] each; else as `transcribe`."""
 
         async def heard() -> list[Heard]:
             return await _all(
-                self._heard(model, WAVEFORMS, waveform, len(waveform) / model.sample_rate)
+                self._heard(model, signature, waveform, len(waveform) / model.sample_rate)
                 for waveform in waveforms
             )
 
