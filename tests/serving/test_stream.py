@@ -1,5 +1,7 @@
 import json
 import shutil
+import socket
+import threading
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -8,10 +10,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from starlette.testclient import TestClient
 from starlette.websockets import WebSocketDisconnect
+from websockets.exceptions import ConnectionClosedError
+from websockets.sync.client import connect
 
 from tfasr.configs.seeds import counted_generator
 from tfasr.serving.app import make_app
 from tfasr.serving.runtime import ServedModel
+from tfasr.serving.server import web_server
 
 PATH = "/v1/audio/stream"
 END = json.dumps({"end": True})
@@ -174,3 +179,56 @@ def test_a_stream_without_its_window_is_not_as_exported(streaming_folder, tmp_pa
 def test_a_whole_stream_is_one_of_int16(client):
     samples = np.array([-32768, 32767], "<i2")
     assert stream(client, samples.tobytes(), 4)[-1]["text"] == "2 -1"
+
+
+@pytest.fixture
+def stopped(streaming_folder, service_of):
+    """A server that runs, and how to tell it to stop."""
+    service = service_of(streaming_folder, stop_seconds=1, max_stream_seconds=1)
+    server = web_server(service, lifespan="on")
+    listener = socket.create_server(("127.0.0.1", 0))
+    thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
+    thread.start()
+
+    def stop():
+        server.should_exit = True
+
+    yield f"ws://127.0.0.1:{listener.getsockname()[1]}{PATH}", stop
+    stop()
+    thread.join()
+
+
+def said(answers):
+    return [answer["text"] for answer in map(json.loads, answers) if answer["type"] == "final"]
+
+
+def test_a_stopped_server_hears_a_stream_to_its_end(stopped):
+    url, stop = stopped
+    samples = noise(2, 70)
+    with connect(url) as client:
+        client.send(samples[:33].tobytes())
+        assert json.loads(client.recv())["type"] == "ready"
+        stop()
+        client.send(samples[33:].tobytes())
+        client.send(END)
+        assert said(client) == [f"70 {samples.sum()}"]
+    assert client.close_code == 1000
+
+
+def test_a_stopped_server_gives_a_stream_that_goes_on_its_last_words(stopped):
+    url, stop = stopped
+    samples = noise(3, 70)
+    with connect(url) as client:
+        client.send(samples.tobytes())
+        assert json.loads(client.recv())["type"] == "ready"
+        stop()
+        answers = [client.recv(timeout=20)]
+        while json.loads(answers[-1])["type"] != "final":
+            answers.append(client.recv(timeout=20))
+        with pytest.raises(ConnectionClosedError):
+            client.recv(timeout=20)
+    assert said(answers) == [f"70 {samples.sum()}"]
+    assert (client.close_code, client.close_reason) == (
+        1012,
+        "the server stops; go on with a new stream",
+    )

@@ -74,7 +74,8 @@ def web_server(service: Service, *, lifespan: Literal["on", "off"]) -> uvicorn.S
         service: What answers.
         lifespan: "on" enters the service when the server starts, "off" finds it entered.
     """
-    return uvicorn.Server(
+    return _DrainingServer(
+        service,
         uvicorn.Config(
             make_app(service),
             lifespan=lifespan,
@@ -85,8 +86,25 @@ def web_server(service: Service, *, lifespan: Literal["on", "off"]) -> uvicorn.S
             access_log=False,
             server_header=False,
             timeout_graceful_shutdown=service.config.stop_seconds,
-        )
+        ),
     )
+
+
+class _DrainingServer(uvicorn.Server):
+    """Takes nothing new when it is stopped, and lets live streams end before it closes them.
+
+    Uvicorn itself closes every WebSocket at once.
+    """
+
+    def __init__(self, service: Service, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self._service = service
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        for server in self.servers:
+            server.close()
+        await self._service.drain_streams()
+        await super().shutdown(sockets)
 
 
 def _allow_connections() -> None:

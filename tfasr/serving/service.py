@@ -1,6 +1,7 @@
 """What answers, whichever protocol asks: versions, decoding, batches and limits."""
 
 import asyncio
+import contextlib
 import math
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -23,6 +24,8 @@ from tfasr.serving.versions import Versions
 
 # Bodies that may stand in memory side by side, as a multiple of the largest.
 _BODIES = 8
+# How long streams that are ended have to hear what they hold, and to say so.
+_LAST_WORDS_SECONDS = 5.0
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -60,6 +63,7 @@ class Service:
         self.bodies = Room(_BODIES * config.max_request_bytes, "bytes of requests", lambda: 1.0)
         self.streams = Room(config.max_streams, "streams", lambda: 10.0)
         self.metrics.watch("tfasr_streams", "Live streams.", lambda: self.streams.used)
+        self.stopping = asyncio.Event()
         self._stack = AsyncExitStack()
 
     async def __aenter__(self) -> None:
@@ -72,6 +76,18 @@ class Service:
 
     async def __aexit__(self, *error: object) -> None:
         await self._stack.aclose()
+
+    async def drain_streams(self) -> None:
+        """Waits for live streams to end; has those that go on end as they are, when it is time."""
+        await self._streams_ended(self.config.stop_seconds)
+        self.stopping.set()
+        await self._streams_ended(_LAST_WORDS_SECONDS)
+
+    async def _streams_ended(self, seconds: float) -> None:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                while self.streams.used:
+                    await asyncio.sleep(0.05)
 
     async def in_thread(self, function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
         """Runs what takes the processor, beside the event loop."""

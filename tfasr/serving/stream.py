@@ -21,7 +21,7 @@ SUBPROTOCOL = "tfasr"
 _FULL_SCALE = np.float32(32768)
 
 # Close codes of RFC 6455, section 7.4.1, and of its registry.
-_NORMAL, _POLICY, _TOO_BIG, _LATER = 1000, 1008, 1009, 1013
+_NORMAL, _POLICY, _TOO_BIG, _RESTART, _LATER = 1000, 1008, 1009, 1012, 1013
 _REASON_BYTES = 123
 
 
@@ -39,7 +39,9 @@ def routes(service: Service) -> list[WebSocketRoute]:
     A client sends binary frames of 16-bit little-endian mono PCM at the model's rate, of any
     size, and `{"end": true}` when there is no more. The server sends JSON: first `{"type":
     "ready", "sample_rate": ..}`, then `{"type": "partial", "text": .., "seconds": ..}` whenever
-    the text of the stream has changed, and `{"type": "final", ..}` at its end.
+    the text of the stream has changed, and `{"type": "final", ..}` at its end. A server that is
+    stopped gives streams time to end; to those that go on it sends what was said so far as final,
+    and closes them with code 1012.
     """
 
     async def hear(websocket: WebSocket) -> None:
@@ -95,20 +97,32 @@ class _Stream:
             while len(self.samples) >= self.steps.samples:
                 await self._step(self.samples[: self.steps.samples])
                 self.samples = self.samples[self.steps.shift :]
-        if self.odd:
+        is_stopped = self.service.stopping.is_set()
+        if self.odd and not is_stopped:
             raise Refused(_POLICY, "16-bit samples have two bytes; the stream ends in half of one")
         if len(self.samples):
             await self._step(self.samples)
         await self._send("final", text=self.text, seconds=self.received / rate)
+        if is_stopped:
+            raise Refused(_RESTART, "the server stops; go on with a new stream")
 
     async def _receive(self) -> bytes | None:
-        """Returns the next frame; None at the end of the stream."""
+        """Returns the next frame; None at the end of the stream, or of the server."""
         seconds = self.service.config.read_seconds
+        receiving = asyncio.ensure_future(self.websocket.receive())
+        stopping = asyncio.ensure_future(self.service.stopping.wait())
         try:
-            async with asyncio.timeout(seconds):
-                message = await self.websocket.receive()
-        except TimeoutError:
-            raise Refused(_POLICY, f"no audio came within {seconds:g} s") from None
+            await asyncio.wait(
+                {receiving, stopping}, timeout=seconds, return_when=asyncio.FIRST_COMPLETED
+            )
+        finally:
+            stopping.cancel()
+            receiving.cancel()  # Nothing, where it is done.
+        if not receiving.done():
+            if self.service.stopping.is_set():
+                return None
+            raise Refused(_POLICY, f"no audio came within {seconds:g} s")
+        message = receiving.result()
         if message["type"] == "websocket.disconnect":
             raise WebSocketDisconnect(message.get("code", _NORMAL))
         if message.get("bytes") is not None:
