@@ -23,6 +23,7 @@ from tfasr.export.artefact import (
     lite_file,
     next_version,
 )
+from tfasr.export.figures import draw_sweep
 from tfasr.export.freeze import Freezing
 from tfasr.export.lite import LiteModel
 from tfasr.export.measuring import Spoken, spoken
@@ -42,6 +43,7 @@ from tfasr.models.layout import Layout, weights_hash
 from tfasr.serving.client import Client
 from tfasr.serving.runtime import newest_version
 from tfasr.serving.server import serving
+from tfasr.study.drawing import write_png
 from tfasr.study.ranking import Ranking
 from tfasr.training.run import Run
 
@@ -210,6 +212,7 @@ def sweep_forms(config: ExportConfig) -> Trial:
     best = smallest(trials, config.max_loss)
     rows = [{**trial.to_json(), "chosen": trial is best} for trial in trials]
     write_json(config.out / "sweep.json", {"max_loss": config.max_loss, "trials": rows})
+    write_png(draw_sweep(trials, config.max_loss), config.out / "sweep.png")
     print(f"smallest within {100 * config.max_loss:g} points: {best.name}")
     chosen = best.freezing
     freeze = replace(config.freeze, blocks=len(chosen.blocks), as_=chosen.form)

@@ -1,4 +1,4 @@
-from dataclasses import replace
+from dataclasses import asdict, replace
 from itertools import pairwise
 
 import numpy as np
@@ -11,6 +11,7 @@ from tfasr.export.saved_model import ExportedModel, custom_operations
 from tfasr.models.building import build_model
 from tfasr.models.initialization import initialize
 from tfasr.models.layout import Layout
+from tfasr.serving.stream_steps import StreamSteps, Window
 
 PARTS = {
     "ctc": {},
@@ -75,6 +76,26 @@ def test_steps_give_the_text_of_the_whole(streaming, noise):
     assert any(texts[-1])
     expected = [[int(token) for token in row if token >= 0] for row in whole["tokens"].numpy()]
     assert tokens == expected
+
+
+def test_a_server_s_steps_give_each_of_two_streams_its_own_text(streaming, noise):
+    model, window = streaming
+    steps = StreamSteps(model.signatures, asdict(window))
+    waveforms, lengths = 0.1 * noise(2, 8000), [8000, 4321]
+    states, texts = [steps.start(), steps.start()], ["", ""]
+    for start in range(0, 8000, steps.shift):
+        heard = [row for row in (0, 1) if start < lengths[row]]
+        windows = [
+            Window(
+                samples=waveforms[row, start : min(start + steps.samples, lengths[row])],
+                state=states[row],
+            )
+            for row in heard
+        ]
+        for row, answer in zip(heard, steps.answers(windows), strict=True):
+            states[row], texts[row] = answer["state"], answer["text"]
+    whole, _ = streamed(model, window, waveforms, lengths)
+    assert texts == whole[-1]
 
 
 def test_partial_texts_only_grow(streaming, noise):

@@ -201,6 +201,7 @@ def test_a_sweep_writes_its_table_and_the_smallest(config, tiny_data, tmp_path, 
     best = sweep_forms(config)
     assert best.freezing.form == "pruned"
     table = read_json(config.out / "sweep.json")
+    assert (config.out / "sweep.png").stat().st_size > 0
     rows = table["trials"]
     assert [row["freezing"]["form"] for row in rows if row["freezing"]["blocks"]] == [
         "constant",

@@ -103,8 +103,9 @@ class ExportConfig:
             models and the server all hear: OUT/parity-VERSION.json has error rates and every text
             that differs; 0 for none.
         sweep: Try every form for every number of the ranking's most ambient blocks, print size,
-            load time, real-time factor and error rate of each, write them to OUT/sweep.json, and
-            write the smallest one within `max_loss` as the next version.
+            load time, real-time factor and error rate of each, write them to OUT/sweep.json and
+            draw them as OUT/sweep.png, and write the smallest one within `max_loss` as the next
+            version.
         counts: Numbers of blocks that a sweep tries; empty means all.
         max_loss: What the word error rate of the one that a sweep writes may be above that with
             nothing frozen, as a share of words.
