@@ -8,8 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from pipelines.progress import ProgressLine
-from pipelines.train import training_pipeline
+from pipelines.recovery import recover_centrally, recover_on_clients
 from tfasr.artifacts.files import sha256_of, write_json
 from tfasr.configs.export import ExportConfig, LiteForm
 from tfasr.configs.serving import ServeConfig
@@ -36,7 +35,6 @@ from tfasr.export.parity import (
     parity,
     saved_listener,
 )
-from tfasr.export.recovery import recover
 from tfasr.export.sweep import Trial, smallest, sweep, ways
 from tfasr.models.acoustic_model import AcousticModel
 from tfasr.models.layout import Layout, weights_hash
@@ -91,6 +89,7 @@ def export(config: ExportConfig) -> dict[str, Any]:
     if config.recover.steps:
         _recover(config, source, model, freezing)
         about["recovered_steps"] = config.recover.steps
+        about["recovered_by"] = config.recover.by
     freezing.settle(model)
     lite = _lite_models(config, source, model)
     onnx = convert_onnx(model, source.extractor) if config.onnx else b""
@@ -110,14 +109,11 @@ def export(config: ExportConfig) -> dict[str, Any]:
 
 def _recover(config: ExportConfig, source: Run, model: AcousticModel, freezing: Freezing) -> None:
     data = _data(config, source)
-    line = ProgressLine("recover")
-    pipeline = training_pipeline(source.config, source, data)
-
-    def report(step: int, loss: float) -> None:
-        line(step, config.recover.steps, loss=loss)
-
-    with data.reading():
-        recover(model, freezing, pipeline, source.config, config.recover, report)
+    if config.recover.by == "central":
+        recover_centrally(config, source, model, freezing, data)
+    else:
+        ranking = Ranking.read(_ranking_path(config, source))
+        recover_on_clients(config, source, model, freezing, ranking)
 
 
 def _lite_models(config: ExportConfig, source: Run, model: AcousticModel) -> dict[LiteForm, bytes]:
@@ -250,8 +246,12 @@ def _frozen_blocks(
 
 
 def _ranking(config: ExportConfig, source: Run, model_hash: str) -> tuple[Ranking, dict[str, str]]:
-    path = config.freeze.ranking or source.folder / "study" / "ranking.json"
+    path = _ranking_path(config, source)
     ranking = Ranking.read(path)
     if ranking.model_hash != source.origin_hash:
         ranking.require_model(model_hash, path)
     return ranking, {"ranking": str(path), "ranking_sha256": sha256_of(path)}
+
+
+def _ranking_path(config: ExportConfig, source: Run) -> Path:
+    return config.freeze.ranking or source.folder / "study" / "ranking.json"

@@ -257,3 +257,18 @@ def test_the_other_blocks_are_trained_beside_the_frozen_ones(
     assert all("block_1/" not in name for name in trained)
     moved = [name for name, value in trained.items() if not np.array_equal(value, before[name])]
     assert len(moved) > 0.9 * len(trained)
+
+
+@pytest.mark.federated
+def test_clients_train_the_other_blocks_beside_the_frozen_ones(config, tiny_data, layout, tmp_path):
+    freeze = replace(config.freeze, as_="int8")
+    recover = RecoveryConfig(steps=1, by="federated", clients=1, client_learning_rate=0.5)
+    out = tmp_path / "recovered"
+    about = export(replace(config, out=out, freeze=freeze, recover=recover, data=tiny_data.folder))
+    assert (about["recovered_steps"], about["recovered_by"]) == (1, "federated")
+    assert "for 1 more federated rounds" in (out / "1" / "README.md").read_text()
+    trained = {v.name: v.numpy() for v in tf.saved_model.load(str(out / "1")).weights}
+    before = {e.variable.name: e.variable.numpy() for e in layout}
+    assert all("block_1/" not in name for name in trained)
+    moved = [name for name, value in trained.items() if not np.array_equal(value, before[name])]
+    assert len(moved) > 0.5 * len(trained)

@@ -63,18 +63,31 @@ class RecoveryConfig:
     """Training that lets the other blocks make up for the frozen ones, before the export.
 
     Args:
-        steps: How long, on the training split of `data`; 0 for none. Losses and batches are those
-            of the run.
-        peak: Learning rate at the end of the warm-up; far below the run's, for the weights are
-            near where they should be.
-        warmup: Steps of rising learning rate.
+        steps: How long; 0 for none.
+        by: "central": steps on the training split of `data`, with the losses and batches of the
+            run. "federated": rounds of federated averaging on `data`'s clients, by speaker, as
+            `tfasr federate` has them; the frozen blocks are sent to the clients, which neither
+            train them nor send them back. Blocks that are left out can't be recovered so.
+        peak: With "central", the learning rate at the end of the warm-up; far below the run's,
+            for the weights are near where they should be.
+        warmup: With "central", steps of rising learning rate.
+        clients: With "federated", clients of a round.
+        client_learning_rate: With "federated", of the clients' SGD.
     """
 
     steps: int = 0
+    by: Literal["central", "federated"] = "central"
     peak: float = 1e-4
     warmup: int = 20
+    clients: int = 8
+    client_learning_rate: float = 0.05
 
     def __post_init__(self) -> None:
+        if self.clients < 1 or self.client_learning_rate <= 0:
+            raise ValueError(
+                "recover.clients must be at least 1 and recover.client_learning_rate positive; "
+                f"got clients={self.clients}, client_learning_rate={self.client_learning_rate}"
+            )
         if self.steps < 0:
             raise ValueError(f"recover.steps must be at least 0; got steps={self.steps}")
         if self.peak <= 0 or self.warmup < 1:
@@ -158,6 +171,11 @@ class ExportConfig:
         if self.chunk is not None and self.chunk < 0:
             raise ValueError(f"chunk must be at least 0; got chunk={self.chunk}")
         self._check_sweep()
+        if self.recover.by == "federated" and self.freeze.as_ == "pruned":
+            raise ValueError(
+                "recover.by=federated trains whole models, so blocks can't be left out; "
+                "got freeze.as=pruned: choose recover.by=central"
+            )
 
     def _check_sweep(self) -> None:
         needing = {"sweep": self.sweep, "parity": self.parity, "recover.steps": self.recover.steps}

@@ -78,7 +78,8 @@ def _commit(commit: str) -> str:
 def _recovered(about: dict[str, Any]) -> list[str]:
     if "recovered_steps" not in about:
         return []
-    return [f"The other blocks were then trained for {about['recovered_steps']:,} more steps."]
+    how = "steps" if about["recovered_by"] == "central" else "federated rounds"
+    return [f"The other blocks were then trained for {about['recovered_steps']:,} more {how}."]
 
 
 def _frozen(frozen: dict[str, Any]) -> str:

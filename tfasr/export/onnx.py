@@ -46,7 +46,8 @@ def convert_onnx(model: AcousticModel, extractor: FeatureExtractor) -> bytes:
 
     Raises:
         ModuleNotFoundError: tf2onnx is not installed.
-        ValueError: The model is a transducer.
+        ValueError: The model is a transducer, or tf2onnx makes nothing of it that runs: so it is
+            where a dense layer's bias is zero throughout, as before any training.
     """
     require_onnx()
     if model.prediction is not None:
@@ -65,7 +66,16 @@ def convert_onnx(model: AcousticModel, extractor: FeatureExtractor) -> bytes:
         return {"tokens": greedy_frames(model.head(encoded), num_encoded, nothing)[0]}
 
     proto, _ = tf2onnx.convert.from_function(hear, _SPECS, opset=_OPSET)
-    return bytes(proto.SerializeToString())
+    content = bytes(proto.SerializeToString())
+    try:
+        OnnxRunner(content, ()).tokens([np.zeros(extractor.fbank.sample_rate, np.float32)])
+    except Exception as error:  # ONNX Runtime has no class of its own for its errors.
+        reason = " ".join(str(error).split())[:300]
+        raise ValueError(
+            f"ONNX Runtime can't run what tf2onnx makes of this model; {reason}. Export it "
+            "without --onnx"
+        ) from None
+    return content
 
 
 class OnnxRunner:
@@ -86,9 +96,13 @@ class OnnxRunner:
 
     def transcribe(self, waveforms: Sequence[NDArray[np.float32]]) -> list[str]:
         """Gives the texts of waveforms [T] of the model's rate, heard together."""
+        return [text_of(row, self.pieces) for row in self.tokens(waveforms)]
+
+    def tokens(self, waveforms: Sequence[NDArray[np.float32]]) -> NDArray[np.int32]:
+        """Gives the tokens [B, N] of waveforms [T]; -1 stands for none."""
         counts = np.array([len(each) for each in waveforms], np.int32)
         padded = np.zeros([len(waveforms), counts.max(initial=0)], np.float32)
         for row, each in zip(padded, waveforms, strict=True):
             row[: len(each)] = each
-        [tokens] = self._session.run(["tokens"], {"waveforms": padded, "num_samples": counts})
-        return [text_of(row, self.pieces) for row in tokens]
+        [found] = self._session.run(["tokens"], {"waveforms": padded, "num_samples": counts})
+        return np.asarray(found)
