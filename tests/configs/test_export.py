@@ -33,6 +33,14 @@ def test_blocks_are_asked_for_by_number_or_margin():
         ({"decoder": DecodingConfig(kind="prefix_beam", nbest=2)}, "decoder.nbest is for"),
         ({"decoder": DecodingConfig(kind="prefix_beam", tune=True)}, "decoder.tune is for"),
         ({"chunk": -1}, "chunk must be at least 0; got chunk=-1"),
+        (
+            {
+                "freeze": FreezeConfig(blocks=1, as_="pruned"),
+                "recover": RecoveryConfig(steps=1, by="federated"),
+                "data": Path("d"),
+            },
+            "blocks can't be left out; got freeze.as=pruned",
+        ),
     ],
 )
 def test_an_export_that_cannot_be_made_is_refused(settings, told):
@@ -82,6 +90,8 @@ def test_a_sweep_that_makes_no_sense_is_refused(settings, told):
         ({"steps": -1}, "recover.steps must be at least 0"),
         ({"peak": 0.0}, "recover.peak must be positive"),
         ({"warmup": 0}, "recover.warmup at least 1"),
+        ({"clients": 0}, "recover.clients must be at least 1"),
+        ({"client_learning_rate": 0.0}, "recover.client_learning_rate positive"),
     ],
 )
 def test_a_recovery_that_cannot_be_is_refused(settings, told):
