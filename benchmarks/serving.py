@@ -7,7 +7,7 @@ Of an exported model and strings of digits that espeak-ng speaks, 2 to 4 s each:
 - `batching_gain`: how many times as many are answered as by a server that hears one at a time;
 - `p99_over_p50`: of the latency where requests come at random, at 70 % of what the server can do;
 - `lost`: of all these requests and more, 10,000 together, those that got no answer or another's;
-- `memory_growth`: megabytes of the server after them over those after the first thousand.
+- `memory_growth`: megabytes of the server after them over those after its first requests.
 
 The server, the load and the SavedModel have processes of their own. They run in turn, so that a
 change of the machine's speed meets all, and a ratio is the median of the rounds'.
