@@ -6,6 +6,7 @@ import tensorflow as tf
 from tfasr.models.normalization import (
     CumulativeGroupNorm,
     FrameNorm,
+    LayerNorm,
     MaskedBatchNorm,
     MaskedGroupNorm,
     Statistics,
@@ -21,6 +22,49 @@ def test_no_mask_is_a_mask_of_all_frames(noise):
 def test_a_mask_is_taken_as_it_is(noise):
     mask = tf.constant([[True, False]])
     assert frames_or_all(mask, noise(1, 2, 4)) is mask
+
+
+def gradients_of(layer, x, upstream, **inputs):
+    with tf.GradientTape() as tape:
+        tape.watch(x)
+        y = layer(x, **inputs)
+    return tape.gradient(y, [x, *layer.trainable_variables], upstream)
+
+
+def test_layer_norm_by_hand():
+    x = np.array([[1.0, 3.0], [5.0, 5.0]])  # mean 2, variance 1; and nothing but its mean
+    np.testing.assert_allclose(LayerNorm()(x), [[-1, 1], [0, 0]], atol=1e-5)
+
+
+def test_layer_norm_and_its_gradients_are_keras_s(noise, with_noise_weights):
+    ours = with_noise_weights(LayerNorm(), (None, None, 8))
+    keras_s = keras.layers.LayerNormalization(epsilon=1e-5)
+    keras_s.build((None, None, 8))
+    keras_s.set_weights(ours.get_weights())
+    x, upstream = tf.constant(3 + noise(2, 7, 8)), tf.constant(noise(2, 7, 8, seed=1))
+    np.testing.assert_allclose(ours(x), keras_s(x), atol=1e-5)
+    both = (gradients_of(layer, x, upstream) for layer in (ours, keras_s))
+    for one, other in zip(*both, strict=True):
+        np.testing.assert_allclose(one, other, atol=1e-5)
+
+
+@pytest.mark.parametrize("groups", [1, 4])
+def test_group_norm_has_the_gradients_of_its_equation(noise, with_noise_weights, groups):
+    layer = with_noise_weights(MaskedGroupNorm(groups), (None, None, 8))
+    x, upstream = tf.constant(3 + noise(2, 7, 8)), tf.constant(noise(2, 7, 8, seed=1))
+    mask = tf.sequence_mask([7, 4])
+
+    def plain(x):
+        real = tf.cast(mask, tf.float32)[:, :, None, None]
+        y = tf.reshape(x, [2, 7, groups, 8 // groups])
+        mean, variance = tf.nn.weighted_moments(y, [1, 3], real, keepdims=True)
+        y = tf.reshape((y - mean) * tf.math.rsqrt(variance + 1e-5), [2, 7, 8])
+        return (y * layer.gamma + layer.beta) * real[..., 0]
+
+    plain.trainable_variables = layer.trainable_variables
+    both = gradients_of(layer, x, upstream, mask=mask), gradients_of(plain, x, upstream)
+    for one, other in zip(*both, strict=True):
+        np.testing.assert_allclose(one, other, atol=1e-5)
 
 
 def test_group_norm_by_hand():

@@ -6,10 +6,12 @@ import keras
 import tensorflow as tf
 
 from tfasr.configs.model import Norm
+from tfasr.models.activations import gated, silu
 from tfasr.models.dropout import dropout
 from tfasr.models.normalization import (
     CumulativeGroupNorm,
     FrameNorm,
+    LayerNorm,
     MaskedBatchNorm,
     MaskedGroupNorm,
     frames_or_all,
@@ -141,7 +143,7 @@ class ConvolutionModule(keras.layers.Layer):
         self.norm_groups = norm_groups
         self.dropout = dropout
         self.supports_masking = True
-        self.norm = keras.layers.LayerNormalization(epsilon=1e-5, name="norm")
+        self.norm = LayerNorm(name="norm")
         self.depthwise = DepthwiseConv(kernel_size, use_bias, padding, name="depthwise")
         if norm not in ("group", "batch", "layer", "cumulative_group"):
             raise ValueError(
@@ -185,7 +187,7 @@ class ConvolutionModule(keras.layers.Layer):
     ) -> tf.Tensor:
         mask = frames_or_all(mask, x)
         y = self.depthwise(self._gated(x, mask))
-        y = tf.nn.silu(self._normalised(y, mask, training=seed is not None))
+        y = silu(self._normalised(y, mask, training=seed is not None))
         return dropout(self.pointwise_out(y), self.dropout, seed)
 
     def start(self, batch: tf.Tensor) -> dict[str, tf.Tensor]:
@@ -214,14 +216,12 @@ class ConvolutionModule(keras.layers.Layer):
         else:
             y, statistics = self.depthwise_norm.step(y, mask, heard, state)
             after |= statistics
-        return self.pointwise_out(tf.nn.silu(y)), after
+        return self.pointwise_out(silu(y)), after
 
     def _gated(self, x: tf.Tensor, mask: tf.Tensor) -> tf.Tensor:
-        value, gate = tf.split(self.pointwise_in(self.norm(x)), 2, -1)
-        y = value * tf.sigmoid(gate)
         # The biases before the GLU make padded frames non-zero: they are masked only here,
         # where their neighbours would see them.
-        return tf.where(mask[:, :, None], y, tf.zeros([], y.dtype))
+        return gated(self.pointwise_in(self.norm(x)), mask)
 
     def _normalised(self, x: tf.Tensor, mask: tf.Tensor, training: bool) -> tf.Tensor:
         if self.norm_kind == "batch":

@@ -9,7 +9,7 @@ import tensorflow as tf
 from tfasr.models.decoder_attention import KeysAndValues
 from tfasr.models.decoder_block import DecoderBlock
 from tfasr.models.dropout import dropout, split_seed
-from tfasr.models.normalization import frames_or_all
+from tfasr.models.normalization import LayerNorm, frames_or_all
 from tfasr.models.scopes import build_in_scope
 
 
@@ -118,7 +118,7 @@ class TransformerDecoder(keras.layers.Layer):
             DecoderBlock(num_heads, ff_units, dropout, name=f"block_{index}")
             for index in range(num_blocks)
         ]
-        self.norm = keras.layers.LayerNormalization(epsilon=1e-5, name="norm")
+        self.norm = LayerNorm(name="norm")
         # Logits stay float32: an utterance's loss sums log-probabilities over its tokens.
         self.output_dense = keras.layers.Dense(vocabulary + 1, name="output", dtype="float32")
 

@@ -6,7 +6,7 @@ import keras
 import tensorflow as tf
 
 from tfasr.models.dropout import dropout, split_seed
-from tfasr.models.normalization import frames_or_all
+from tfasr.models.normalization import LayerNorm, frames_or_all
 from tfasr.models.scopes import build_in_scope
 
 KeysAndValues = tuple[tf.Tensor, tf.Tensor]
@@ -32,7 +32,7 @@ class DecoderAttention(keras.layers.Layer):
         self.num_heads = num_heads
         self.dropout = dropout
         self.supports_masking = True
-        self.norm = keras.layers.LayerNormalization(epsilon=1e-5, name="norm")
+        self.norm = LayerNorm(name="norm")
 
     def build(self, input_shape: tf.TensorShape) -> None:
         dim = input_shape[-1]

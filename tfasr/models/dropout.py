@@ -4,6 +4,8 @@ from collections.abc import Iterator
 
 import tensorflow as tf
 
+from tfasr.models.fusion import Chain, fused
+
 
 def dropout(x: tf.Tensor, rate: float, seed: tf.Tensor | None) -> tf.Tensor:
     """Zeroes elements with probability `rate` and scales the others by `1 / (1 - rate)`.
@@ -21,14 +23,37 @@ def dropout(x: tf.Tensor, rate: float, seed: tf.Tensor | None) -> tf.Tensor:
     """
     if seed is None or rate == 0:
         return x
-    # One random byte an element decides: a quarter of the bits that a float would take, and
-    # the rate is met to 1/256, for which the scale accounts.
-    threshold = min(round(rate * 256), 255)
+    return _DROPOUT(x, draws_like(x, seed), rate=rate)
+
+
+def draws_like(x: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
+    """Draws a byte for each element of `x`, of any shape: uint8, uniform."""
+    # A quarter of the bits that a float would take.
     size = tf.size(x)
     words = tf.random.stateless_uniform([(size + 3) // 4], seed, None, None, tf.int32)
-    draws = tf.reshape(tf.bitcast(words, tf.uint8), [-1])[:size]
-    kept = tf.reshape(draws >= tf.constant(threshold, tf.uint8), tf.shape(x))
-    return tf.where(kept, x * (256 / (256 - threshold)), tf.zeros([], x.dtype))
+    return tf.reshape(tf.reshape(tf.bitcast(words, tf.uint8), [-1])[:size], tf.shape(x))
+
+
+@fused
+def kept(x: tf.Tensor, draws: tf.Tensor, rate: float) -> tf.Tensor:
+    """Zeroes the elements whose draw is low, and scales the others; also its own gradient.
+
+    The rate is met to 1/256, for which the scale accounts.
+
+    Args:
+        x: Any shape, float.
+        draws: As `draws_like` gives them.
+        rate: In (0, 1).
+    """
+    threshold = min(round(rate * 256), 255)
+    high = draws >= tf.constant(threshold, tf.uint8)
+    return tf.where(high, x * (256 / (256 - threshold)), tf.zeros([], x.dtype))
+
+
+_DROPOUT = Chain(
+    lambda x, draws, rate: (kept(x, draws, rate=rate), (draws,)),
+    lambda draws, upstream, rate: (kept(upstream, draws, rate=rate), None),
+)
 
 
 def split_seed(seed: tf.Tensor | None) -> Iterator[tf.Tensor | None]:

@@ -5,7 +5,9 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from tfasr.models.activations import silu
 from tfasr.models.dropout import dropout, split_seed
+from tfasr.models.normalization import LayerNorm
 from tfasr.models.scopes import build_in_scope
 
 
@@ -32,7 +34,7 @@ class FeedForward(keras.layers.Layer):
         self.units = units
         self.dropout = dropout
         self.supports_masking = True
-        self.norm = keras.layers.LayerNormalization(epsilon=1e-5, name="norm")
+        self.norm = LayerNorm(name="norm")
         self.up = keras.layers.Dense(units, name="up")
 
     def build(self, input_shape: tf.TensorShape) -> None:
@@ -44,8 +46,7 @@ class FeedForward(keras.layers.Layer):
 
     def call(self, x: tf.Tensor, seed: tf.Tensor | None = None) -> tf.Tensor:
         seeds = split_seed(seed)
-        y = tf.nn.silu(self.up(self.norm(x)))
-        y = dropout(y, self.dropout, next(seeds))
+        y = silu(self.up(self.norm(x)), self.dropout, next(seeds))
         return dropout(self.down(y), self.dropout, next(seeds))
 
     def get_config(self) -> dict[str, Any]:

@@ -7,6 +7,7 @@ import keras
 import tensorflow as tf
 
 from tfasr.configs.model import Residual
+from tfasr.models.normalization import LayerNorm
 
 
 @dataclass(frozen=True)
@@ -70,9 +71,9 @@ def deep_norm_factors(
     return 0.81 * product ** (1 / 16), 0.87 * product ** (-1 / 16)
 
 
-def layer_norm(name: str) -> keras.layers.LayerNormalization:
+def layer_norm(name: str) -> LayerNorm:
     """Makes a layer norm over the channels, as all of ours are."""
-    return keras.layers.LayerNormalization(epsilon=1e-5, name=name)
+    return LayerNorm(name=name)
 
 
 def without_norm(module: keras.layers.Layer) -> Any:
@@ -82,7 +83,7 @@ def without_norm(module: keras.layers.Layer) -> Any:
 
 
 @keras.saving.register_keras_serializable(package="tfasr")
-class AfterNorm(keras.layers.LayerNormalization):
+class AfterNorm(LayerNorm):
     """Layer norm after the last block, called as a block is.
 
     Call:

@@ -11,6 +11,7 @@ from tfasr.configs.training import TrainConfig
 from tfasr.data.batches import MODEL_INPUTS
 from tfasr.losses.objective import model_losses
 from tfasr.models.acoustic_model import AcousticModel
+from tfasr.models.fusion import fusing
 from tfasr.training.hosts import ALONE, Hosts
 from tfasr.training.optimizer import update_average
 
@@ -94,10 +95,12 @@ class Steps:
         # Nothing here branches on a tensor, and converting it all would take half of the start.
         @tf.function(input_signature=[signature, tf.TensorSpec([2], tf.int32)], autograph=False)
         def step(batch: Batch, seed: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-            with tf.GradientTape() as tape:
-                cost = model_losses(self.model, batch, self.config.objective, seed)
-                loss = tf.reduce_mean(cost.losses)
-            norm = use(tape.gradient(loss, self.variables))
+            with fusing():
+                with tf.GradientTape() as tape:
+                    cost = model_losses(self.model, batch, self.config.objective, seed)
+                    loss = tf.reduce_mean(cost.losses)
+                gradients = tape.gradient(loss, self.variables)
+            norm = use(gradients)
             return loss, tf.reduce_sum(tf.cast(cost.short, tf.int32)), norm
 
         return step  # type: ignore[no-any-return]
