@@ -8,7 +8,6 @@ from tfasr.models.attention import (
     RelativeAttention,
     chunk_mask,
     relative_positions,
-    relative_shift,
 )
 
 # Normalised to (-1, 1) and (1, -1).
@@ -40,37 +39,6 @@ def test_positions_reach_as_far_back_as_there_are_frames_before():
     # Two frames after three others are up to 4 frames behind and one ahead of another.
     longer = relative_positions(tf.constant(5), 4)[:6]
     np.testing.assert_array_equal(relative_positions(tf.constant(2), 4, 3), longer)
-
-
-@pytest.mark.parametrize(("queries", "keys"), [(1, 3), (2, 5), (4, 5)])
-def test_shift_for_the_last_frames_alone_is_that_of_all_frames(noise, queries, keys):
-    scores = noise(2, 3, keys, 2 * keys - 1)
-    last = scores[:, :, -queries:, : keys + queries - 1]
-    np.testing.assert_array_equal(relative_shift(last), relative_shift(scores)[:, :, -queries:])
-
-
-@pytest.mark.parametrize("frames", [1, 2, 5, 8])
-def test_shift_is_its_definition(noise, frames):
-    scores = noise(2, 3, frames, 2 * frames - 1)
-    expected = np.zeros([2, 3, frames, frames], np.float32)
-    for query in range(frames):
-        for key in range(frames):
-            expected[..., query, key] = scores[..., query, frames - 1 - query + key]
-    np.testing.assert_array_equal(relative_shift(scores), expected)
-
-
-@pytest.mark.parametrize("frames", [1, 2, 5, 8])
-def test_the_gradient_of_the_shift_goes_back_to_where_each_score_came_from(noise, frames):
-    scores, upstream = tf.constant(noise(2, 3, frames, 2 * frames - 1)), noise(2, 3, frames, frames)
-    with tf.GradientTape() as tape:
-        tape.watch(scores)
-        out = relative_shift(scores)
-    expected = np.zeros(scores.shape, np.float32)
-    for query in range(frames):
-        for key in range(frames):
-            expected[..., query, frames - 1 - query + key] = upstream[..., query, key]
-    gradient = tape.gradient(out, scores, output_gradients=tf.constant(upstream))
-    np.testing.assert_array_equal(gradient, expected)
 
 
 def test_equal_scores_average_the_values_by_hand():

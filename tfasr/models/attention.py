@@ -1,14 +1,14 @@
 """Multi-head self-attention with relative positions."""
 
-from collections.abc import Callable
 from typing import Any
 
 import keras
 import numpy as np
 import tensorflow as tf
 
+from tfasr.models.attention_weights import relative_weights
 from tfasr.models.dropout import dropout, split_seed
-from tfasr.models.normalization import frames_or_all
+from tfasr.models.normalization import LayerNorm, frames_or_all
 from tfasr.models.scopes import build_in_scope
 
 # Fresh attention weighs all frames much alike, so what it adds is common to them, and drowns
@@ -33,40 +33,6 @@ def relative_positions(num_frames: tf.Tensor, dim: int, past: int = 0) -> tf.Ten
     frequency = 10000.0 ** (-np.arange(0, dim, 2, dtype=np.float32) / dim)
     angle = distance[:, None] * frequency
     return tf.concat([tf.sin(angle), tf.cos(angle)], -1)
-
-
-@tf.custom_gradient
-def relative_shift(scores: tf.Tensor) -> tuple[tf.Tensor, Callable[[tf.Tensor], tf.Tensor]]:
-    """Turns scores by distance into scores by key: out[..., i, j] = in[..., i, T - 1 - i + j].
-
-    Rows of width K + T, read from place T - 1 on as rows of width K + T - 1, start one place
-    earlier each. The gradient writes the same rows back: TensorFlow's own, through padding,
-    takes ten times as long.
-
-    Args:
-        scores: [B, H, T, K + T - 1] of T queries, column c for distance K - 1 - c; the queries
-            are the last of the K frames that are attended to.
-
-    Returns:
-        [B, H, T, K].
-
-    Source: Dai et al. (2019), "Transformer-XL", appendix B.
-    """
-    batch, heads, frames, width = tf.unstack(tf.shape(scores))
-
-    def zeros(*shape: tf.Tensor) -> tf.Tensor:
-        return tf.zeros([batch, heads, *shape], scores.dtype)
-
-    def gradient(upstream: tf.Tensor) -> tf.Tensor:
-        skewed = tf.concat([upstream, zeros(frames, frames - 1)], -1)  # [B, H, T, K + T - 1]
-        flat = tf.reshape(skewed, [batch, heads, frames * width])
-        flat = tf.concat([zeros(frames - 1), flat, zeros(1)], -1)
-        return tf.reshape(flat, [batch, heads, frames, width + 1])[..., :-1]
-
-    wide = tf.concat([scores, zeros(frames, 1)], -1)  # [B, H, T, K + T]
-    flat = tf.reshape(wide, [batch, heads, frames * (width + 1)])[..., frames - 1 : -1]
-    skewed = tf.reshape(flat, [batch, heads, frames, width])
-    return skewed[..., : width - frames + 1], gradient
 
 
 def chunk_mask(num_frames: tf.Tensor, chunk: tf.Tensor, left_context: int) -> tf.Tensor:
@@ -123,7 +89,7 @@ class RelativeAttention(keras.layers.Layer):
         self.missing_heads = missing_heads
         self.heads = num_heads - missing_heads
         self.supports_masking = True
-        self.norm = keras.layers.LayerNormalization(epsilon=1e-5, name="norm")
+        self.norm = LayerNorm(name="norm")
 
     def build(self, input_shape: tf.TensorShape) -> None:
         dim = input_shape[-1]
@@ -161,26 +127,35 @@ class RelativeAttention(keras.layers.Layer):
     ) -> tf.Tensor:
         seeds = split_seed(seed)
         y = self.norm(x)
-        weights = self._weights(y, frames_or_all(mask, x), attention_mask)
-        weights = dropout(weights, self.dropout, next(seeds))
+        weights = self._weights(y, frames_or_all(mask, x), attention_mask, next(seeds))
         mixed = tf.matmul(weights, self._heads(self.value_dense(y)))  # [B, H, T, D/H]
         return dropout(self._joined(mixed), self.dropout, next(seeds))
 
     def _weights(
-        self, x: tf.Tensor, mask: tf.Tensor, attention_mask: tf.Tensor | None = None
+        self,
+        x: tf.Tensor,
+        mask: tf.Tensor,
+        attention_mask: tf.Tensor | None = None,
+        seed: tf.Tensor | None = None,
     ) -> tf.Tensor:
         visible = mask[:, None, None]  # [B, 1, 1, T]
         if attention_mask is not None:
             visible = visible & attention_mask  # [B, 1, T, T]
         query, key = self._heads(self.query_dense(x)), self._heads(self.key_dense(x))
-        return self._weighed(query, key, visible)
+        return self._weighed(query, key, visible, seed=seed)
 
     def _weighed(
-        self, query: tf.Tensor, key: tf.Tensor, visible: tf.Tensor, past: int = 0
+        self,
+        query: tf.Tensor,
+        key: tf.Tensor,
+        visible: tf.Tensor,
+        past: int = 0,
+        seed: tf.Tensor | None = None,
     ) -> tf.Tensor:
         """Weighs keys [B, H, P + T, D/H] for queries [B, H, T, D/H], where these see them."""
         size = query.shape[-1]
         sinusoids = relative_positions(tf.shape(query)[2], self.num_heads * size, past)
+        sinusoids = tf.pad(sinusoids, [[0, 1], [0, 0]])  # The column that the shift does not use.
         position = self._heads(self.position_dense(tf.cast(sinusoids, query.dtype))[None])
         scale = size**-0.5
         content_bias = tf.cast(self.content_bias, query.dtype)[:, None] * scale
@@ -188,9 +163,7 @@ class RelativeAttention(keras.layers.Layer):
         query = query * scale
         by_content = tf.matmul(query + content_bias, key, transpose_b=True)  # [B, H, T, P + T]
         by_distance = tf.matmul(query + position_bias, position, transpose_b=True)
-        scores = tf.cast(by_content + relative_shift(by_distance), tf.float32)
-        scores = tf.where(visible, scores, scores.dtype.min)
-        return tf.cast(tf.nn.softmax(scores), query.dtype)
+        return relative_weights(by_content, by_distance, visible, self.dropout, seed)
 
     def _joined(self, mixed: tf.Tensor) -> tf.Tensor:
         """Turns [B, H, T, D/H] into the module's output [B, T, D]."""
