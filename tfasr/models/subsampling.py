@@ -8,6 +8,7 @@ import tensorflow as tf
 from tfasr.configs.model import Subsampling
 from tfasr.models.normalization import frames_or_all
 from tfasr.models.scopes import build_in_scope
+from tfasr.models.strided_convolution import bordered_patches, strided_convolution
 
 SUBSAMPLING = 4
 # What the first frame without a border is made of.
@@ -82,9 +83,13 @@ class ConvSubsampling(keras.layers.Layer):
         if self.border == "valid":
             y = self.conv_2(self.conv_1(_with_channel(_at_least_seven(x))))  # [B, T', F', D]
         else:
-            mask = frames_or_all(mask, x)
-            y = self.conv_1(_bordered(_with_channel(x), mask))  # [B, T/2, F/2, D]
-            y = self.conv_2(_bordered(y, mask[:, ::2]))  # [B, T/4, F/4, D]
+            patches = bordered_patches(x, frames_or_all(mask, x))  # [B, T/2 + 2, F/2 + 2, 10]
+            kernel = tf.reshape(self.conv_1.kernel, [-1, self.dim])
+            kernel = tf.concat([kernel, self.conv_1.bias[None]], 0)
+            y = tf.nn.relu(tf.matmul(tf.reshape(patches, [-1, 10]), kernel))
+            y = tf.reshape(y, [*tf.unstack(tf.shape(patches)[:2]), patches.shape[2], self.dim])
+            # [B, T/4, F/4, D]
+            y = strided_convolution(y, self.conv_2.kernel, self.conv_2.bias)
         return self._projected(y)
 
     def start(self, batch: tf.Tensor, num_mels: int) -> dict[str, tf.Tensor]:
@@ -120,11 +125,6 @@ class ConvSubsampling(keras.layers.Layer):
 
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "dim": self.dim, "border": self.border}
-
-
-def _bordered(x: tf.Tensor, mask: tf.Tensor) -> tf.Tensor:
-    real = tf.where(mask[:, :, None, None], x, tf.zeros([], x.dtype))
-    return tf.pad(real, [[0, 0], [1, 1], [1, 1], [0, 0]])
 
 
 def _continued(x: tf.Tensor, mask: tf.Tensor, last: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
