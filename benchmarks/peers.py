@@ -51,3 +51,9 @@ TENSORFLOWASR = Peer(
         "numpy==1.26.4",
     ),
 )
+PFL = Peer(folder="pfl", module="pfl, torch", packages=("pfl==0.6.0", *TORCH.packages))
+FLOWER = Peer(
+    folder="flwr",
+    module="flwr, ray, torch",
+    packages=("flwr[simulation]==1.41.0", *TORCH.packages),
+)
