@@ -179,6 +179,8 @@ class Server:
         self._first = process.initialize()
         self._optimizer = _variables(self._first.finalizer["optimizer"])
         self._aggregator = _variables(self._first.aggregator)
+        # Keras searches all layers for them every time.
+        self._weights = list(model.variables)
         self.checkpoint = tf.train.Checkpoint(
             model=model,
             server=tf.train.Checkpoint(optimizer=self._optimizer, aggregator=self._aggregator),
@@ -198,7 +200,7 @@ class Server:
         first = self._first
         optimizer = _packed(first.finalizer["optimizer"], self._optimizer)
         state = tff.learning.templates.LearningAlgorithmState(
-            global_model_weights=[variable.numpy() for variable in self.model.variables],
+            global_model_weights=[variable.numpy() for variable in self._weights],
             distributor=round_number,
             client_work=first.client_work,
             aggregator=_packed(first.aggregator, self._aggregator),
@@ -210,9 +212,9 @@ class Server:
             *tf.nest.flatten(output.state.finalizer["optimizer"]),
             *tf.nest.flatten(output.state.aggregator),
         ]
-        variables = [*self.model.variables, *self._optimizer, *self._aggregator]
+        variables = [*self._weights, *self._optimizer, *self._aggregator]
         for variable, value in zip(variables, after, strict=True):
-            variable.assign(value)
+            variable.assign(value, read_value=False)
         return output.metrics["client_work"]["train"]
 
 
