@@ -12,9 +12,13 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
-# It would report to its makers otherwise; read when it is imported.
-os.environ["FLWR_TELEMETRY_ENABLED"] = "0"
-os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+# Read when they are imported. Both would report to their makers, and Ray's actors would stand back
+# behind all other work of the machine.
+os.environ |= {
+    "FLWR_TELEMETRY_ENABLED": "0",
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_worker_niceness": "0",
+}
 
 import torch
 from flwr.app import ArrayRecord, ConfigRecord, Context, Message, MetricRecord, RecordDict
