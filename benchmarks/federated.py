@@ -28,7 +28,7 @@ from statistics import median
 from benchmarks.federated_rounds import MODEL, STEPS, federate_config, write_case
 from benchmarks.peers import FLOWER, PFL, Peer
 from benchmarks.step_workers import StepWorker
-from tfasr.federated.accounting import Account, account
+from tfasr.federated.accounting import FLOAT_BYTES, Account, account
 from tfasr.federated.plans import client_plan
 from tfasr.federated.submodels import client_layout
 from tfasr.models.layout import layout_without_weights
@@ -83,6 +83,13 @@ def _cost(folder: str, turns: int) -> dict[str, float | None]:
     workers = {kind: StepWorker([*_OURS, folder, kind, str(_FEW)]) for kind in kinds}
     gigabytes = _measured(workers, turns)
     sizes = {kind: _account(Path(folder), kind) for kind in ("round", "round-half")}
+    for ending in ("", "-half"):
+        held, counted = workers[f"bare{ending}"].parameters, sizes[f"round{ending}"]
+        if (counted.bytes_down, counted.bytes_up) != (FLOAT_BYTES * held, FLOAT_BYTES * (held + 1)):
+            raise RuntimeError(
+                "a client must be sent its weights and return their update and one weight of it; "
+                f"it has {held} of them, and {counted} is counted"
+            )
     _tell(f"a round of {_FEW} clients, {STEPS} steps each", workers, gigabytes, _FEW)
     print(f"{'':20}parameters    bytes down      bytes up, a client")
     for kind, size in sizes.items():

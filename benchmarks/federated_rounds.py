@@ -141,7 +141,10 @@ def tensors(client: Client) -> tf.data.Dataset:
         parts = {"features": features, "tokens": tokens, "seed": tf.zeros([2], tf.int32), **lengths}
         return collections.OrderedDict((name, parts[name]) for name in batch_spec(MODEL.num_mels))
 
-    return tf.data.Dataset.zip((features, tokens)).map(batch)
+    made = tf.data.Dataset.zip((features, tokens)).map(batch)
+    # Of lengths that are not known, as a pipeline's.
+    known = tf.data.experimental.to_variant(made)
+    return tf.data.experimental.from_variant(known, batch_spec(MODEL.num_mels))
 
 
 def _read(client: Client, name: str) -> tuple[tf.data.Dataset, int]:
