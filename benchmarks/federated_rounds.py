@@ -105,7 +105,7 @@ def write_case(folder: Path, number: int) -> None:
     write_json(folder / "case.json", case)
     layout = Layout(build_model(MODEL))
     initialize(layout, _SEED)
-    np.savez(folder / "weights.npz", **{place(e): e.variable.numpy() for e in layout})
+    np.savez(folder / "weights.npz", **{place_of(e): e.variable.numpy() for e in layout})
     made = pipeline()
     for client in clients(folder, number):
         write_shard(client.file, _records(client))
