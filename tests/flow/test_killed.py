@@ -11,6 +11,7 @@ import tensorflow as tf
 from tensorflow.python.framework.config import disable_op_determinism
 
 from pipelines.cli import main
+from tfasr.artifacts.files import read_json_lines
 from tfasr.configs.seeds import counted_generator
 
 ROOT = Path(__file__).parents[2]
@@ -57,8 +58,8 @@ def newest_step(run):
     return max((int(folder.name.removeprefix("step-")) for folder in folders), default=0)
 
 
-def tensors_of(run):
-    reader = tf.train.load_checkpoint(str(run / "checkpoints" / f"step-{STEPS:08d}" / "state"))
+def tensors_of(run, step=STEPS):
+    reader = tf.train.load_checkpoint(str(run / "checkpoints" / f"step-{step:08d}" / "state"))
     names = [name for name in reader.get_variable_to_shape_map() if "OBJECT_GRAPH" not in name]
     return {name: reader.get_tensor(name) for name in names}
 
@@ -112,3 +113,33 @@ def test_a_killed_training_ends_as_if_it_had_not_been(arguments_of, whole, tmp_p
     assert ours.keys() == whole.keys()
     for name, value in whole.items():
         np.testing.assert_array_equal(ours[name], value, err_msg=name)
+
+
+ROUNDS = """--plan.kind flat --plan.rate 0.5 --clients.by size --clients.size 8 --rounds 6
+    --clients_per_round 2 --client_steps 2 --client_batch 4 --server momentum --evaluate_every 3"""
+
+
+@pytest.mark.slow
+@pytest.mark.federated
+@pytest.mark.parametrize("option", ["--aggregator clipping", "--plan.groups 2"])
+def test_killed_rounds_end_as_if_they_had_not_been(folder, data, whole, tmp_path, option):
+    def arguments_of(run):
+        origin = ["--run", str(folder / "whole"), "--data", str(data), "--out", str(run)]
+        return ["federate", *origin, *ROUNDS.split(), *option.split()]
+
+    undisturbed, run = tmp_path / "undisturbed", tmp_path / "run"
+    finish(arguments_of(undisturbed))
+    kill_during(arguments_of(run), lambda: newest_step(run), (1, 5), 5)
+    assert newest_step(run) < 6
+    finish(arguments_of(run))
+    ours, theirs = (tensors_of(each, 6) for each in (run, undisturbed))
+    # The server's momentum and the aggregator's estimates are among them.
+    assert any("optimizer" in name for name in theirs)
+    assert ours.keys() == theirs.keys()
+    for name, value in theirs.items():
+        np.testing.assert_array_equal(ours[name], value, err_msg=name)
+    ours, theirs = (read_json_lines(each / "rounds.jsonl") for each in (run, undisturbed))
+    for row in [*ours, *theirs]:
+        row.pop("seconds", None)
+        row.pop("step_seconds", None)
+    assert ours == theirs
