@@ -221,7 +221,7 @@ def test_a_mistake_in_a_yaml_file_is_named(capsys, tmp_path, content, reason):
 def test_an_unknown_preset_is_named_with_those_there_are(capsys):
     told = failure(capsys, "train", "--config", "conformer_xl", "--data", "d", "--run", "r")
     assert "conformer_s, conformer_m, conformer_l, conformer_s_transducer, " in told
-    assert "fsdd_digits, quickstart; got conformer_xl" in told
+    assert "fsdd_digits, people, people_recorded, quickstart; got conformer_xl" in told
 
 
 @pytest.mark.parametrize("name", ["fsdd_digits", "quickstart"])

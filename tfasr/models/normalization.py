@@ -134,15 +134,9 @@ def _group_norm(
 
 
 def _group_norm_gradient(
-    x: tf.Tensor,
-    real: tf.Tensor,
-    mean: tf.Tensor,
-    scale: tf.Tensor,
-    gamma: tf.Tensor,
-    upstream: tf.Tensor,
-    groups: int,
-    epsilon: float,
+    *kept_and_upstream: tf.Tensor, groups: int, epsilon: float
 ) -> tuple[tf.Tensor | None, ...]:
+    x, real, mean, scale, gamma, upstream = kept_and_upstream
     normal = (tf.cast(x, tf.float32) - mean) * scale * real
     upstream = tf.cast(upstream, tf.float32) * real
     of_normal = upstream * tf.cast(gamma, tf.float32)

@@ -82,6 +82,8 @@ def web_server(service: Service, *, lifespan: Literal["on", "off"]) -> uvicorn.S
             http=protocol_for(service.config.read_seconds),
             ws="websockets-sansio",
             ws_max_size=_FRAME_BYTES,
+            # To set up logging anew closes what others in the process log to.
+            log_config=None,
             log_level="warning",
             access_log=False,
             server_header=False,
