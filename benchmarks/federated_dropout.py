@@ -13,7 +13,8 @@ on; intervals are 95 % over seeds. The arms:
 - `small` is a smaller model all the way (`--small RUN`), of which nothing is left out;
 - `central` has all clients' speech in one place and makes as many steps as they do together.
 
-What is finished is not run again; give processes side by side different `--seeds`.
+Memory and step time are one client's, measured in a process of its own with the first seed. What is
+finished is not run again; give processes side by side different `--seeds`.
 `python -m benchmarks.federated_dropout --run RUN --data DATA [--out OUT] [--small RUN2]
  [--seeds 0 1 2 3 4] [--arms full "amb 4" ...] [--json]`
 """
@@ -30,12 +31,14 @@ from rich.table import Table
 from scipy import stats
 
 from pipelines import evaluate, federate
-from tfasr.artifacts.files import read_json, read_json_lines
+from tfasr.artifacts.files import read_json, read_json_lines, write_json
 from tfasr.configs.evaluation import EvaluateConfig
 from tfasr.configs.federated import FederateConfig, PlanConfig
 from tfasr.configs.loading import from_mapping, read_yaml
 from tfasr.data.prepared import PreparedData
 from tfasr.federated.accounting import account
+from tfasr.federated.folder import COSTS
+from tfasr.federated.measuring import measured_apart
 from tfasr.federated.plans import client_plan
 from tfasr.federated.round_log import LOG
 from tfasr.models.layout import layout_without_weights
@@ -85,9 +88,10 @@ def main() -> None:
             _finish(from_mapping(FederateConfig, values, str(arguments.config)))
     found = {name: _rows(arguments.out / name.replace(" ", "_")) for name in every}
     found = {name: rows for name, rows in found.items() if rows}
-    _tell(before, found)
+    costs = {name: _costs(arguments.out / name.replace(" ", "_")) for name in found}
+    _tell(before, found, costs)
     if arguments.json:
-        print(json.dumps({"before": before, "arms": found, **claims(found)}))
+        print(json.dumps({"before": before, "arms": found, "costs": costs, **claims(found)}))
 
 
 def arms(settings: Mapping[str, Any], run: Path, data: Path) -> dict[str, Arm]:
@@ -184,6 +188,16 @@ def _rows(folder: Path) -> list[Row]:
     return rows
 
 
+def _costs(folder: Path) -> Row:
+    """What an arm costs a client, measured where it was not yet."""
+    run = min(path.parents[1] for path in folder.glob("*/test/evaluation.json"))
+    path = run / COSTS
+    if not path.is_file():
+        write_json(path, {"0": measured_apart(run, 0)})
+    costs: Row = read_json(path)["0"]
+    return costs
+
+
 def _mean(rows: Sequence[Row]) -> float:
     return float(np.mean([row["wer"] for row in rows]))
 
@@ -197,10 +211,13 @@ def _interval(rows: Sequence[Row]) -> str:
     return f"± {100 * half:.2f}"
 
 
-def _tell(before: Mapping[str, float], found: Mapping[str, Sequence[Row]]) -> None:
-    table = Table("arm", "seeds", "dropped", "MB down", "MB up", "word error rate", title="Test")
+def _tell(
+    before: Mapping[str, float], found: Mapping[str, Sequence[Row]], costs: Mapping[str, Row]
+) -> None:
+    sizes_and_costs = ("dropped", "MB down", "MB up", "client MB", "s a step")
+    table = Table("arm", "seeds", *sizes_and_costs, "word error rate", title="Test")
     for name, rate in before.items():
-        table.add_row(name, "", "", "", "", f"{100 * rate:.2f} %")
+        table.add_row(name, *[""] * 6, f"{100 * rate:.2f} %")
     for name, rows in found.items():
         sizes = rows[0]
         table.add_row(
@@ -209,9 +226,11 @@ def _tell(before: Mapping[str, float], found: Mapping[str, Sequence[Row]]) -> No
             f"{100 * sizes['dropped_share']:.1f} %",
             f"{sizes['bytes_down'] / 1e6:.2f}",
             f"{sizes['bytes_up'] / 1e6:.2f}",
+            f"{costs[name]['client_peak_bytes'] / 1e6:.0f}",
+            f"{costs[name]['client_step_seconds']:.3f}",
             f"{100 * _mean(rows):.2f} % {_interval(rows)}",
         )
-    Console(width=100).print(table)
+    Console(width=120).print(table)
     for name, ratio in claims(found).items():
         print(f"{name}: {ratio:.3f}")
 

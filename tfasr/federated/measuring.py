@@ -51,13 +51,22 @@ def with_costs(folder: Path, phases: Sequence[Phase]) -> list[Phase]:
     known = read_json(path) if path.is_file() else {}
     for phase in phases:
         if str(phase.first) not in known:
-            known[str(phase.first)] = _measured_apart(folder, phase.first)
+            known[str(phase.first)] = measured_apart(folder, phase.first)
             write_json(path, known)
     costs = [ClientCost(**known[str(phase.first)]) for phase in phases]
     return [replace(phase, cost=cost) for phase, cost in zip(phases, costs, strict=True)]
 
 
-def _measured_apart(folder: Path, first: int) -> dict[str, float]:
+def measured_apart(folder: Path, first: int) -> dict[str, float]:
+    """Has a process of its own measure what a phase costs a client, `ClientCost` by name.
+
+    Args:
+        folder: The run's, with its clients.
+        first: Rounds done before the phase.
+
+    Raises:
+        ChildProcessError: As `with_costs`.
+    """
     # Told by a package of TensorFlow Federated's on every import; users can't mend it.
     quiet = ("-W", "ignore:pkg_resources is deprecated")
     command = [sys.executable, *quiet, "-m", "tfasr.federated.measuring", str(folder), str(first)]

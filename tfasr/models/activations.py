@@ -3,6 +3,8 @@
 They compute in float32 whatever they are given.
 """
 
+from collections.abc import Sequence
+
 import tensorflow as tf
 
 from tfasr.models.dropout import draws_like, kept
@@ -41,7 +43,7 @@ def _silu_gradient(x: tf.Tensor, *others: tf.Tensor, **rate: float) -> tuple[tf.
     return tf.cast(of_x, x.dtype), *(None for _ in draws)
 
 
-def _dropped(x: tf.Tensor, draws: tuple[tf.Tensor, ...], rate: dict[str, float]) -> tf.Tensor:
+def _dropped(x: tf.Tensor, draws: Sequence[tf.Tensor], rate: dict[str, float]) -> tf.Tensor:
     return kept(x, *draws, **rate) if draws else x
 
 
