@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import soundfile
 
@@ -27,7 +27,22 @@ STDIN = Path("-")
 # Heard at once of a model that does not tell the longest utterance that it was trained on.
 _UNTOLD_SECONDS = 30.0
 
+# By how much a recording may be longer than that and still be heard whole: a cut costs more.
+_WHOLE = 2.0
+
 Transcribe = Callable[[bytes], Transcript]
+
+
+class Limits(NamedTuple):
+    """How much is heard at once.
+
+    Args:
+        whole: Seconds up to which a recording is not parted.
+        part: Longest part of one that is, in seconds.
+    """
+
+    whole: float
+    part: float
 
 
 def run(config: TranscribeConfig) -> None:
@@ -40,12 +55,12 @@ def run(config: TranscribeConfig) -> None:
         ValueError: The model can't be loaded, or the server doesn't answer.
         SystemExit: With 1 in the end, where a file could not be transcribed.
     """
-    transcribe, max_seconds = _transcriber(config)
+    transcribe, limits = _transcriber(config)
     written: set[Path] = set()
     failures = 0
     for path, name in _audio_files(config):
         try:
-            transcript = _transcript(path, transcribe, max_seconds)
+            transcript = _transcript(path, transcribe, limits)
             _put(path, name, transcript, config, written)
         except ServerError as error:
             raise ValueError(str(error)) from None
@@ -56,23 +71,29 @@ def run(config: TranscribeConfig) -> None:
         raise SystemExit(1)
 
 
-def _transcriber(config: TranscribeConfig) -> tuple[Transcribe, float]:
-    """Makes what hears a file, and says how many seconds at once."""
+def _transcriber(config: TranscribeConfig) -> tuple[Transcribe, Limits]:
+    """Makes what hears a file, and says how much of it at once."""
     if config.model is None:
         # Each kind of model has imports of its own, which take longer than a short file.
         from tfasr.serving.client import Client
 
         token = "" if config.token_file is None else read_token(config.token_file)
         client = Client(url=config.url, token=token)
-        return lambda audio: client.transcribe([audio])[0], config.max_seconds or _UNTOLD_SECONDS
+        limits = _limits(config, whole=_UNTOLD_SECONDS, part=_UNTOLD_SECONDS)
+        return lambda audio: client.transcribe([audio])[0], limits
     _start_tensorflow()
     from tfasr.serving.runtime import ServedModel
 
     # What is longer is parted before.
     model = ServedModel(config.model, max_seconds=math.inf)
     told = float(model.facts.get("longest_seconds", _UNTOLD_SECONDS))
-    seconds = config.max_seconds or told
-    return lambda audio: transcript_of(model.hear(audio, "instance 0")), seconds
+    limits = _limits(config, whole=_WHOLE * told, part=told)
+    return lambda audio: transcript_of(model.hear(audio, "instance 0")), limits
+
+
+def _limits(config: TranscribeConfig, *, whole: float, part: float) -> Limits:
+    wanted = config.max_seconds
+    return Limits(wanted or whole, wanted or part)
 
 
 def _start_tensorflow() -> None:
@@ -105,17 +126,17 @@ def _audio_files(config: TranscribeConfig) -> Iterator[tuple[Path, Path]]:
             yield path, path.relative_to(given) if path != given else Path(given.name)
 
 
-def _transcript(path: Path, transcribe: Transcribe, max_seconds: float) -> Transcript:
+def _transcript(path: Path, transcribe: Transcribe, limits: Limits) -> Transcript:
     if path.is_dir():
         raise ValueError("must hold audio files; it holds none")
     audio = sys.stdin.buffer.read() if path == STDIN else b""
-    if _seconds(io.BytesIO(audio) if path == STDIN else str(path)) <= max_seconds:
+    if _seconds(io.BytesIO(audio) if path == STDIN else str(path)) <= limits.whole:
         return _of_one(audio or _content(path), transcribe)
     opened = open_recording_bytes(audio, str(path)) if path == STDIN else open_recording(path)
     with opened as recording:
         parts = [
             (part.start, _of_one(wav_bytes(part.samples, recording.rate), transcribe))
-            for part in parts_at_pauses(recording, max_seconds=max_seconds)
+            for part in parts_at_pauses(recording, max_seconds=limits.part)
         ]
     start, last = parts[-1]
     return joined(parts, start + last.seconds)

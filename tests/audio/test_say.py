@@ -21,7 +21,7 @@ def test_a_sentence_is_written_as_a_recording(tmp_path, monkeypatch, capsys):
 
 @pytest.mark.parametrize(
     ("words", "message"),
-    [(["hello"], "a sentence and a file must be given"), ([" ", "a.wav"], "something to say")],
+    [(["hello"], "must be given a sentence and a file"), ([" ", "a.wav"], "something to say")],
 )
 def test_what_cannot_be_said_is_told(words, message, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)

@@ -130,8 +130,8 @@ class TranscribeConfig:
         max_seconds: Longest stretch that the model is given at once, in seconds. A longer
             recording is read part by part, in the memory of one of them, and cut where the
             second half of a stretch is quietest. 0 takes the longest utterance that the model
-            was trained on, since many models lose words in what is longer, or 30 where the
-            model or a server does not tell.
+            was trained on, since many models lose words in what is longer, and leaves recordings
+            up to twice as long whole; or 30 where the model or a server does not tell.
     """
 
     model: Path | None = None
