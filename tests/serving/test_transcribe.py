@@ -128,15 +128,22 @@ def test_a_long_recording_is_heard_in_parts(source, model_folder, url, tmp_path,
     assert capsys.readouterr().out == f"{tmp_path}/long.wav\t7600 6400 8400 7200\n"
 
 
-def test_a_model_is_given_no_more_at_once_than_it_was_trained_on(model_folder, tmp_path, capsys):
+@pytest.mark.parametrize(
+    ("seconds", "heard"), [(2, "16000 13600"), (3, "7600 6400 7600 5200 8800 7600")]
+)
+def test_what_is_over_twice_as_long_as_a_model_was_trained_on_is_parted(
+    model_folder, tmp_path, capsys, seconds, heard
+):
     folder = tmp_path / "counting"
     shutil.copytree(model_folder, folder)
     (folder / "2/export.json").write_text('{"sample_rate": 8000, "longest_seconds": 1.2}')
-    samples = np.ones(16000, np.int16)
+    samples = np.ones(seconds * 8000, np.int16)
     samples[6400:8800] = 0
+    if seconds > 2:
+        samples[14000:16400] = 0
     write_wav(tmp_path / "long.wav", samples, 8000)
     run(TranscribeConfig(model=folder, files=(tmp_path / "long.wav",), format="text"))
-    assert capsys.readouterr().out == "7600 6400 8400 7200\n"
+    assert capsys.readouterr().out == f"{heard}\n"
 
 
 @sources
