@@ -87,7 +87,11 @@ def test_quantised_updates_are_as_small_as_tff_packs_them(noise):
     packed = 4  # The update's weight.
     for entry in client:
         large = entry.size > QUANTISED_FROM
-        stage = te.encoders.uniform_quantization(8) if large else te.encoders.identity()
+        stage = (
+            te.encoders.uniform_quantization(8, stochastic=False)
+            if large
+            else te.encoders.identity()
+        )
         encoder = te.encoders.as_gather_encoder(stage, tf.TensorSpec(entry.shape))
         parameters, *_ = encoder.get_params(encoder.initial_state())
         encoded, *_ = encoder.encode(noise(*entry.shape), parameters)
