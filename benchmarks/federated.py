@@ -30,7 +30,6 @@ from benchmarks.peers import FLOWER, PFL, Peer
 from benchmarks.step_workers import StepWorker
 from tfasr.federated.accounting import FLOAT_BYTES, Account, account
 from tfasr.federated.plans import client_plan
-from tfasr.federated.submodels import client_layout
 from tfasr.models.layout import layout_without_weights
 
 BETTER = {
@@ -105,7 +104,7 @@ def _cost(folder: str, turns: int) -> dict[str, float | None]:
 
 def _account(folder: Path, kind: str) -> Account:
     plan = client_plan(federate_config(folder, kind).plan, MODEL)
-    return account(layout_without_weights(MODEL), client_layout(MODEL, plan.units), plan)
+    return account(layout_without_weights(MODEL), layout_without_weights(MODEL, plan.units), plan)
 
 
 def _beside_peers(

@@ -26,7 +26,6 @@ from tfasr.federated.folder import CLIENTS
 from tfasr.federated.plans import ClientPlan, client_plan
 from tfasr.federated.population import Population, client_pipeline
 from tfasr.federated.process import build_process
-from tfasr.federated.submodels import client_layout
 from tfasr.models.building import build_model
 from tfasr.models.initialization import initialize
 from tfasr.models.layout import Layout, layout_without_weights, weights_hash
@@ -185,7 +184,7 @@ def plan(
 def sizes(origin: Run, plan: ClientPlan) -> Account:
     """Of that plan."""
     config = origin.model_config
-    return account(layout_without_weights(config), client_layout(config, plan.units), plan)
+    return account(layout_without_weights(config), layout_without_weights(config, plan.units), plan)
 
 
 @pytest.fixture(scope="session")

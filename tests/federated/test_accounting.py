@@ -11,7 +11,7 @@ from tfasr.configs.presets import STREAMING_CONFORMER
 from tfasr.federated.accounting import account
 from tfasr.federated.aggregators import QUANTISED_FROM
 from tfasr.federated.plans import ClientPlan, kept_units
-from tfasr.federated.submodels import SubModels, client_layout
+from tfasr.federated.submodels import SubModels
 from tfasr.models.building import build_model
 from tfasr.models.layout import layout_without_weights
 
@@ -26,7 +26,7 @@ KEPT = [{"feed_forward_1": 32, "feed_forward_2": 32}, {"feed_forward_1": 64, "fe
 @pytest.fixture(scope="module")
 def sizes():
     return account(
-        layout_without_weights(CONFIG), client_layout(CONFIG, KEPT), ClientPlan(units=KEPT)
+        layout_without_weights(CONFIG), layout_without_weights(CONFIG, KEPT), ClientPlan(units=KEPT)
     )
 
 
@@ -57,7 +57,7 @@ def test_a_client_returns_its_update_and_one_weight(sizes):
 
 
 def test_a_frozen_block_is_sent_and_not_sent_back(sizes):
-    client = client_layout(CONFIG, KEPT)
+    client = layout_without_weights(CONFIG, KEPT)
     frozen = account(layout_without_weights(CONFIG), client, ClientPlan(units=KEPT, frozen=(0,)))
     saved = sum(entry.size for entry in client.of_block(0))
     assert frozen.bytes_down == sizes.bytes_down
@@ -67,7 +67,7 @@ def test_a_frozen_block_is_sent_and_not_sent_back(sizes):
 
 
 def test_a_seeded_block_is_sent_as_16_bytes(sizes, noise):
-    client = client_layout(CONFIG, KEPT)
+    client = layout_without_weights(CONFIG, KEPT)
     plan = ClientPlan(units=KEPT, seeded=(0,))
     seeded = account(layout_without_weights(CONFIG), client, plan)
     saved = sum(entry.size for entry in client.of_block(0))
@@ -81,7 +81,7 @@ def test_a_seeded_block_is_sent_as_16_bytes(sizes, noise):
 
 
 def test_quantised_updates_are_as_small_as_tff_packs_them(noise):
-    client = client_layout(CONFIG, KEPT)
+    client = layout_without_weights(CONFIG, KEPT)
     plan = ClientPlan(units=KEPT)
     counted = account(layout_without_weights(CONFIG), client, plan, "quantised").bytes_up
     packed = 4  # The update's weight.
@@ -133,7 +133,7 @@ def block_parameters(kept):
         {"feed_forward_1": kept, "feed_forward_2": kept},
         {"feed_forward_1": 2 * kept, "feed_forward_2": kept},
     ]
-    layout = client_layout(config, units)
+    layout = layout_without_weights(config, units)
     return [sum(entry.size for entry in layout.of_block(block)) for block in (0, 1)]
 
 

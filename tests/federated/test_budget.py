@@ -15,8 +15,8 @@ from tfasr.federated.budget import (
     spend_evenly,
 )
 from tfasr.federated.plans import kept_units
-from tfasr.federated.submodels import client_layout
 from tfasr.models.building import full_units
+from tfasr.models.layout import layout_without_weights
 
 # Two blocks of 100 units of 3 parameters, and 400 parameters more.
 MODEL = Droppable(1000, [{"feed_forward": 100}] * 2, [{"feed_forward": 3}] * 2)
@@ -78,15 +78,15 @@ def test_what_is_left_is_what_the_client_s_model_has():
         "convolution": 4,
         "feed_forward_2": 32,
     }
-    assert model.left(rates) == client_layout(CONFIG, units).parameters()
+    assert model.left(rates) == layout_without_weights(CONFIG, units).parameters()
 
 
 def test_a_plan_stays_within_its_bytes(rank_blocks):
     ranking = rank_blocks({0: 0.01, 1: 0.4})
-    full = client_layout(CONFIG, full_units(CONFIG)).parameters()
+    full = layout_without_weights(CONFIG, full_units(CONFIG)).parameters()
     plan = PlanConfig(kind="budget", budget=8 * (full - 2500) + 4)
     units = kept_units(plan, CONFIG, ranking)
-    left = client_layout(CONFIG, units).parameters()
+    left = layout_without_weights(CONFIG, units).parameters()
     # A unit has 33 parameters, and both modules of a block lose one at a time.
     assert full - 2500 - 2 * 33 < left <= full - 2500
     assert units[0]["feed_forward_1"] < units[1]["feed_forward_1"]

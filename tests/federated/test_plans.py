@@ -7,7 +7,6 @@ from tfasr.configs.model import ModelConfig
 from tfasr.configs.presets import TINY
 from tfasr.federated.accounting import account
 from tfasr.federated.plans import ClientPlan, block_rates, client_plan, kept_units, later_plan
-from tfasr.federated.submodels import client_layout
 from tfasr.models.layout import layout_without_weights
 
 FULL = {"feed_forward_1": 256, "attention": 4, "convolution": 8, "feed_forward_2": 256}
@@ -90,7 +89,7 @@ def test_dropped_parameters_are_what_the_rates_say(ranking):
     plan = PlanConfig(kind="ambient", blocks=2, rate=0.5, base_rate=0.1)
     kept = kept_units(plan, TINY, replace(ranking, blocks=scores))
     plan = ClientPlan(units=kept)
-    sizes = account(layout_without_weights(TINY), client_layout(TINY, kept), plan)
+    sizes = account(layout_without_weights(TINY), layout_without_weights(TINY, kept), plan)
     assert sizes.dropped == 2 * 129 * (2 * 128 + 4 * 26)
 
 

@@ -4,8 +4,9 @@ import tensorflow as tf
 
 from tfasr.configs.model import EncoderConfig, ModelConfig
 from tfasr.federated.plans import ClientPlan
-from tfasr.federated.submodels import SubModels, client_layout
+from tfasr.federated.submodels import SubModels
 from tfasr.models.building import build_model
+from tfasr.models.layout import layout_without_weights
 
 CONFIG = ModelConfig(
     encoder=EncoderConfig(num_blocks=2, dim=16, num_heads=2, conv_kernel=3, norm_groups=4),
@@ -70,7 +71,7 @@ def test_another_seed_draws_other_units(submodels):
 
 def test_the_slice_has_the_shapes_of_the_clients_model(submodels, noise):
     small = submodels.slice_weights(weights(submodels.full, noise), 0)
-    assert [part.shape for part in small] == [e.shape for e in client_layout(CONFIG, KEPT)]
+    assert [part.shape for part in small] == [e.shape for e in layout_without_weights(CONFIG, KEPT)]
 
 
 def test_the_slice_is_the_chosen_columns_and_rows(plain, noise):

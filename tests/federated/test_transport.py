@@ -5,7 +5,6 @@ import pytest
 from tfasr.federated.accounting import account
 from tfasr.federated.plans import ClientPlan
 from tfasr.federated.process import build_process
-from tfasr.federated.submodels import client_layout
 from tfasr.federated.transport import PROTOCOL_BYTES, SMALL_BYTES, check_counted, messages
 from tfasr.models.layout import layout_without_weights
 
@@ -50,5 +49,5 @@ def test_every_way_of_sending_is_counted(one_block, config, aggregator, settings
     model, _ = one_block
     plan = ClientPlan(units=[HALF], **settings)
     config = replace(config, aggregator=aggregator)
-    layouts = (layout_without_weights(model), client_layout(model, plan.units))
+    layouts = (layout_without_weights(model), layout_without_weights(model, plan.units))
     check_counted(build_process(model, plan, config), account(*layouts, plan, aggregator))

@@ -9,7 +9,6 @@ from tfasr.configs.model import ModelConfig
 from tfasr.federated.accounting import Account, ClientCost, account
 from tfasr.federated.plans import ClientPlan, later_plan
 from tfasr.federated.process import build_process
-from tfasr.federated.submodels import client_layout
 from tfasr.federated.transport import check_counted
 from tfasr.models.layout import layout_without_weights
 
@@ -50,7 +49,7 @@ def build_phases(model: ModelConfig, plan: ClientPlan, config: FederateConfig) -
     phases = []
     for first, each in plans.items():
         process = build_process(model, each, config)
-        sizes = account(full, client_layout(model, each.units), each, config.aggregator)
+        sizes = account(full, layout_without_weights(model, each.units), each, config.aggregator)
         check_counted(process, sizes)
         phases.append(Phase(first, each, process, sizes))
     return phases

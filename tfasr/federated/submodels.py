@@ -13,15 +13,10 @@ from tfasr.configs.model import ModelConfig
 from tfasr.configs.seeds import counted_seed
 from tfasr.federated.plans import ClientPlan
 from tfasr.federated.seeding import SeededBlocks
-from tfasr.models.building import Units, full_units
-from tfasr.models.layout import SUMMING, Entry, Layout, UnitAxis, layout_without_weights
+from tfasr.models.building import full_units
+from tfasr.models.layout import SUMMING, Entry, UnitAxis, layout_without_weights
 
 Module = tuple[int | None, str]
-
-
-def client_layout(config: ModelConfig, kept: Units) -> Layout:
-    """Lays out a client's model without allocating its weights."""
-    return layout_without_weights(config, kept)
 
 
 class SubModels:

@@ -23,7 +23,8 @@ def without_values() -> AbstractContextManager[None]:
         wanted = {name: settings.get(name) for name in ("name", "dtype", "trainable")}
         return UninitializedVariable(shape=settings.get("shape") or (), **wanted)
 
-    return tf.variable_creator_scope(make)  # type: ignore[no-any-return]
+    scope: AbstractContextManager[None] = tf.variable_creator_scope(make)
+    return scope
 
 
 def zeros_at_first() -> AbstractContextManager[None]:
@@ -37,4 +38,5 @@ def zeros_at_first() -> AbstractContextManager[None]:
         shape, dtype = settings.get("shape") or (), settings.get("dtype") or tf.float32
         return make_next(**{**settings, "initial_value": lambda: tf.zeros(shape, dtype)})
 
-    return tf.variable_creator_scope(make)  # type: ignore[no-any-return]
+    scope: AbstractContextManager[None] = tf.variable_creator_scope(make)
+    return scope
