@@ -27,7 +27,7 @@ from statistics import median
 
 from benchmarks.federated_rounds import MODEL, STEPS, federate_config, write_case
 from benchmarks.peers import FLOWER, PFL, Peer
-from benchmarks.step_workers import StepWorker
+from benchmarks.step_workers import StepWorker, take_turns
 from tfasr.federated.accounting import FLOAT_BYTES, Account, account
 from tfasr.federated.plans import client_plan
 from tfasr.models.layout import layout_without_weights
@@ -80,7 +80,8 @@ def _cost(folder: str, turns: int) -> dict[str, float | None]:
     """What a round takes beside its steps, and a smaller client beside a full one."""
     kinds = ("round", "bare", "round-half", "bare-half")
     workers = {kind: StepWorker([*_OURS, folder, kind, str(_FEW)]) for kind in kinds}
-    gigabytes = _measured(workers, turns)
+    take_turns(workers, turns)
+    gigabytes = _peaks(workers)
     sizes = {kind: _account(Path(folder), kind) for kind in ("round", "round-half")}
     for ending in ("", "-half"):
         held, counted = workers[f"bare{ending}"].parameters, sizes[f"round{ending}"]
@@ -115,7 +116,8 @@ def _beside_peers(
     for name, (python, module) in pythons.items():
         if python:
             workers[name] = StepWorker([python, "-m", module, folder, str(size)])
-    gigabytes = _measured(workers, turns)
+    take_turns(workers, turns)
+    gigabytes = _peaks(workers)
     _check(workers)
     _tell(f"{size} clients a round, from features", workers, gigabytes, size)
     figures: dict[str, float | None] = {}
@@ -128,13 +130,8 @@ def _beside_peers(
     return figures
 
 
-def _measured(workers: dict[str, StepWorker], turns: int) -> dict[str, float]:
-    """Lets all take their rounds in turn; gives the peak gigabytes of each in one more."""
-    for worker in workers.values():
-        worker.start()
-    for _ in range(turns):
-        for worker in workers.values():
-            worker.take()
+def _peaks(workers: dict[str, StepWorker]) -> dict[str, float]:
+    """Gives the peak gigabytes of each in one more turn, and ends them."""
     gigabytes = {name: _peak(worker.process.pid, worker.take) for name, worker in workers.items()}
     for worker in workers.values():
         # The one in which memory was looked through.

@@ -21,6 +21,7 @@ import json
 import subprocess
 import sys
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from statistics import median
 
@@ -28,7 +29,7 @@ import numpy as np
 
 from benchmarks.limits import OPERATIONS, forward_operations, limit, set_threads
 from benchmarks.peers import ONNXRUNTIME, TORCH
-from benchmarks.step_workers import StepWorker, answer_steps
+from benchmarks.step_workers import StepWorker, answer_steps, take_turns
 from benchmarks.twins import plain_extractor, write_export, write_twin
 from tfasr.audio.decoding import write_wav
 from tfasr.configs.features import FbankConfig
@@ -80,28 +81,49 @@ def main() -> None:
         folder, batch, threads = arguments.hear
         _answer(Path(folder), int(batch), int(threads))
         return
-    figures: dict[str, float | None] = {}
-    batches = [int(batch) for batch in arguments.batches.split(",")]
-    threads = [int(count) for count in arguments.threads.split(",")]
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        model = _write_case(PRESETS[arguments.config], folder, batches)
-        onnx = {batch: _write_onnx(folder, batch, arguments.peers) for batch in batches}
-        print(f"{'':36}s (least to most)          real-time factor   peak GB")
-        for batch in batches:
-            operations = forward_operations(model, batch, _FRAMES)
-            for count in threads:
-                workers = _workers(folder, batch, count, onnx[batch], arguments.peers)
-                gigabytes = _measured(workers, arguments.rounds)
-                _check(folder / f"batch-{batch}")
-                case = f"batch_{batch}_threads_{count}"
-                _tell(case, batch, workers, gigabytes)
-                figures |= _figures(case, batch, workers, operations)
+    figures = hearing_figures(
+        PRESETS[arguments.config],
+        [int(batch) for batch in arguments.batches.split(",")],
+        [int(count) for count in arguments.threads.split(",")],
+        arguments.rounds,
+        arguments.peers,
+    )
     if arguments.json:
         print(json.dumps(figures))
 
 
-def _write_case(config: ModelConfig, folder: Path, batches: list[int]) -> AcousticModel:
+def hearing_figures(
+    config: ModelConfig, batches: Sequence[int], threads: Sequence[int], rounds: int, peers: Path
+) -> dict[str, float | None]:
+    """Measures, prints the table, and gives the figures by their names.
+
+    Args:
+        config: Of a model with CTC.
+        batches: Numbers of utterances that are heard together.
+        threads: Numbers of threads.
+        rounds: Turns of each.
+        peers: Folder of the environments of others.
+    """
+    figures: dict[str, float | None] = {}
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        model = _write_case(config, folder, batches)
+        onnx = {batch: _write_onnx(folder, batch, peers) for batch in batches}
+        print(f"{'':36}s (least to most)          real-time factor   peak GB")
+        for batch in batches:
+            operations = forward_operations(model, batch, _FRAMES)
+            for count in threads:
+                workers = _workers(folder, batch, count, onnx[batch], peers)
+                take_turns(workers, rounds)
+                gigabytes = {name: worker.finish() for name, worker in workers.items()}
+                _check(folder / f"batch-{batch}")
+                case = f"batch_{batch}_threads_{count}"
+                _tell(case, batch, workers, gigabytes)
+                figures |= _figures(case, batch, workers, operations)
+    return figures
+
+
+def _write_case(config: ModelConfig, folder: Path, batches: Sequence[int]) -> AcousticModel:
     """Writes weights, pieces, WAV files and the exported model."""
     model = write_twin(config, folder, _SEED)
     # Else one symbol would be the best throughout.
@@ -151,16 +173,6 @@ def _workers(
         program = [runtime, "-m", "benchmarks.onnx_hearing", str(folder / f"batch-{batch}")]
         workers["onnx"] = StepWorker([*program, str(onnx), count, "onnx"])
     return workers
-
-
-def _measured(workers: dict[str, StepWorker], rounds: int) -> dict[str, float]:
-    """Lets all hear in turn; gives the peak gigabytes of each."""
-    for worker in workers.values():
-        worker.start()
-    for _ in range(rounds):
-        for worker in workers.values():
-            worker.take()
-    return {name: worker.finish() for name, worker in workers.items()}
 
 
 def _check(folder: Path) -> None:

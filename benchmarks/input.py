@@ -185,7 +185,8 @@ def _seconds(data: PreparedData, transcripts: Path) -> NDArray[np.float64]:
     with gzip.open(transcripts, "rt", encoding="utf-8") as lines:
         letters = np.array([len(line.strip()) for line in lines])
     drawn = counted_generator(0, "pace").choice(pace, len(letters))
-    return np.clip(letters * drawn, 1.4, _LONGEST)
+    seconds: NDArray[np.float64] = np.clip(letters * drawn, 1.4, _LONGEST)
+    return seconds
 
 
 def _padding_share(seconds: NDArray[np.float64]) -> float:

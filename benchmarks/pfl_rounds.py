@@ -1,7 +1,8 @@
 """A federated round of pfl, on PyTorch, in as many processes as there are cores.
 
-A worker of `benchmarks.federated`, for the interpreter of pfl's own environment. The first process
-starts the others, and lets them into a round with it when it is told to take one.
+A worker of `benchmarks.federated`, for the interpreter of pfl's own environment. pfl reads a
+process's rank from its environment when it is imported, so that all are started from here; the
+first has this one's input and output.
 `python -m benchmarks.pfl_rounds FOLDER CLIENTS`
 """
 
@@ -9,127 +10,24 @@ import os
 import socket
 import subprocess
 import sys
-from itertools import count
-from pathlib import Path
-from typing import Any
-
-_RANK, _ADDRESSES = "PFL_WORKER_RANK", "PFL_WORKER_ADDRESSES"
-
-
-def start_others() -> list[subprocess.Popen[bytes]]:
-    """Makes this the first of as many processes as there are cores, before pfl is imported."""
-    processes = len(os.sched_getaffinity(0))
-    if _RANK in os.environ or processes == 1:
-        return []
-    with socket.socket() as free:
-        free.bind(("localhost", 0))
-        port = free.getsockname()[1]
-    os.environ[_ADDRESSES] = ",".join([f"localhost:{port}"] * processes)
-    os.environ[_RANK] = "0"
-    command = [sys.executable, "-m", "benchmarks.pfl_rounds", *sys.argv[1:]]
-    return [
-        subprocess.Popen(
-            command,
-            env={**os.environ, _RANK: str(rank)},
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-        )
-        for rank in range(1, processes)
-    ]
-
-
-_OTHERS = start_others() if __name__ == "__main__" else []
-
-import torch  # noqa: E402
-from pfl.aggregate.simulate import SimulatedBackend  # noqa: E402
-from pfl.aggregate.weighting import WeightByDatapoints  # noqa: E402
-from pfl.algorithm.base import NNAlgorithmParams  # noqa: E402
-from pfl.algorithm.federated_averaging import FederatedAveraging  # noqa: E402
-from pfl.data.dataset import Dataset  # noqa: E402
-from pfl.data.federated_dataset import FederatedDataset  # noqa: E402
-from pfl.hyperparam.base import NNTrainHyperParams  # noqa: E402
-from pfl.model.pytorch import PyTorchModel  # noqa: E402
-
-from benchmarks.step_workers import answer_steps  # noqa: E402
-from benchmarks.torch_clients import client_loss, client_tensors, read_case  # noqa: E402
-from benchmarks.torch_conformer_step import Conformer, load_weights  # noqa: E402
-
-
-class Model(Conformer):
-    """The Conformer as pfl trains it, which keeps its losses."""
-
-    def __init__(self, case: dict[str, Any]) -> None:
-        super().__init__(case, 0.0)
-        self.losses: list[float] = []
-
-    def loss(self, features: torch.Tensor, tokens: torch.Tensor) -> torch.Tensor:
-        self.train()
-        loss = client_loss(self, features, tokens)
-        self.losses.append(loss.item())
-        return loss
-
-    def metrics(self, features: torch.Tensor, tokens: torch.Tensor, eval: bool = True) -> Any:
-        """Nothing: pfl wants to evaluate clients in the first round."""
-        return {}
 
 
 def main() -> None:
-    """Answers with rounds, or takes part in them."""
-    torch.set_num_threads(1)
-    folder, number = Path(sys.argv[1]), int(sys.argv[2])
-    case = read_case(folder)
-    module = Model(case)
-    load_weights(module, folder / "weights.npz")
-    model = PyTorchModel(module, torch.optim.SGD, torch.optim.SGD(module.parameters(), lr=1.0))
-    order = count()
-    clients = FederatedDataset(
-        lambda client: Dataset([part.flatten(0, 1) for part in client_tensors(folder, client)]),
-        lambda: next(order) % number,
-    )
-    backend = SimulatedBackend(clients, clients, [WeightByDatapoints()])
-    algorithm = FederatedAveraging()
-    training = NNTrainHyperParams(
-        local_num_epochs=1,
-        local_learning_rate=case["learning_rate"],
-        local_batch_size=case["batch"],
-        local_max_grad_norm=case["clip_norm"],
-    )
-    rounds = count(1)
-
-    def take() -> float:
-        module.losses.clear()
-        # pfl counts what it has done, and goes on from there.
-        settings = NNAlgorithmParams(
-            central_num_iterations=next(rounds),
-            evaluation_frequency=sys.maxsize,
-            train_cohort_size=number,
-            val_cohort_size=None,
-        )
-        algorithm.run(settings, backend, model, training, send_metrics_to_platform=False)
-        sums = torch.tensor([sum(module.losses), len(module.losses)])
-        if torch.distributed.is_initialized():
-            torch.distributed.all_reduce(sums)
-        return float(sums[0] / sums[1])
-
-    if not torch.distributed.is_initialized():
-        answer_steps(sum(p.numel() for p in module.parameters()), take)
-    elif torch.distributed.get_rank():
-        while _goes_on(False):
-            take()
-    else:
-        answer_steps(
-            sum(p.numel() for p in module.parameters()), lambda: take() if _goes_on(True) else 0.0
-        )
-        torch.distributed.broadcast(torch.tensor(0), 0)
-        for other in _OTHERS:
-            other.wait()
-
-
-def _goes_on(goes: bool) -> bool:
-    """Tells all processes, if this is the first, or is told, whether there is another round."""
-    word = torch.tensor(int(goes))
-    torch.distributed.broadcast(word, 0)
-    return bool(word)
+    """Starts the processes, and waits for them."""
+    ranks = range(len(os.sched_getaffinity(0)))
+    command = [sys.executable, "-m", "benchmarks.pfl_worker", *sys.argv[1:]]
+    if len(ranks) == 1:
+        sys.exit(subprocess.run(command).returncode)
+    with socket.socket() as free:
+        free.bind(("localhost", 0))
+        port = free.getsockname()[1]
+    shared = {**os.environ, "PFL_WORKER_ADDRESSES": ",".join([f"localhost:{port}"] * len(ranks))}
+    processes = []
+    for rank in ranks:
+        own = {**shared, "PFL_WORKER_RANK": str(rank)}
+        end = subprocess.DEVNULL if rank else None
+        processes.append(subprocess.Popen(command, env=own, stdin=end, stdout=end))
+    sys.exit(max(abs(process.wait()) for process in processes))
 
 
 if __name__ == "__main__":

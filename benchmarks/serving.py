@@ -12,10 +12,10 @@ Of an exported model and strings of digits that espeak-ng speaks, 2 to 4 s each:
 The server, the load and the SavedModel have processes of their own. They run in turn, so that a
 change of the machine's speed meets all, and a ratio is the median of the rounds'.
 
-And of `conformer_s` with random weights, from features to logits, 10 s of audio, one utterance at a
+And of `conformer_s` with random weights, from WAV bytes to text, 10 s of audio, one utterance at a
 time: `realtime_vs_onnxruntime` and `realtime_vs_torchscript`, how many times as fast a SavedModel
-is, on one thread or on four, whichever is less; all must come to the same logits. PyTorch has an
-environment of its own in `--peers`, made when it is missing. Linux only.
+is, on one thread or on four, whichever is less (`benchmarks.inference` has these one by one). Peers
+have environments of their own in `--peers`, made when they are missing. Linux only.
 `python -m benchmarks.serving [--requests 10000] [--rounds 5] [--only load|speed] [--json]`
 """
 
@@ -35,10 +35,11 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from benchmarks.serving_speed import measure_speed
+from benchmarks.inference import hearing_figures
 from benchmarks.step_workers import StepWorker, answer_steps
 from tfasr.audio.decoding import read_audio_bytes, wav_bytes
 from tfasr.audio.espeak import SAMPLE_RATE, Sentence, speak
+from tfasr.configs.presets import CONFORMER_S
 from tfasr.configs.seeds import counted_generator
 from tfasr.serving.runtime import newest_version
 
@@ -54,6 +55,7 @@ BETTER = {
 
 _CLIENTS = 16
 _UTTERANCES = 64
+_THREADS = (1, 4)
 _SHARE = 0.7  # Of the throughput, where requests come at random.
 _DIGITS = "zero one two three four five six seven eight nine".split()
 _VOICES = ("m1", "m3", "f2", "f4")
@@ -79,7 +81,7 @@ def main() -> None:
     if arguments.only != "speed":
         figures |= _measure_load(arguments.model, arguments.requests, arguments.rounds)
     if arguments.only != "load":
-        figures |= measure_speed(arguments.rounds, arguments.peers)
+        figures |= _measure_speed(arguments.rounds, arguments.peers)
     for name, value in figures.items():
         print(f"{name:32}{'' if value is None else f'{value:10.3f}'}")
     if arguments.json:
@@ -153,6 +155,16 @@ def _measure_load(model: Path, requests: int, rounds: int) -> dict[str, float | 
         "lost": server.wrong + alone.wrong,
         "memory_growth": grown,
     }
+
+
+def _measure_speed(rounds: int, peers: Path) -> dict[str, float | None]:
+    found = hearing_figures(CONFORMER_S, [1], _THREADS, rounds, peers)
+    figures: dict[str, float | None] = {}
+    for name, peer in (("onnxruntime", "onnx"), ("torchscript", "torchscript")):
+        ratios = [found[f"batch_1_threads_{count}_vs_{peer}"] for count in _THREADS]
+        known = [ratio for ratio in ratios if ratio is not None]
+        figures[f"realtime_vs_{name}"] = min(known, default=None)
+    return figures
 
 
 def _tell(direct: StepWorker, server: _Server, alone: _Server, spread: dict[str, Any]) -> None:

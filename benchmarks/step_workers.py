@@ -8,7 +8,7 @@ import re
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -79,3 +79,15 @@ class StepWorker:
             raise RuntimeError("a worker must answer; it ended, and says why above")
         answer: dict[str, float] = json.loads(line)
         return answer
+
+
+def take_turns(workers: Mapping[str, StepWorker], rounds: int) -> None:
+    """Starts workers, and lets each in turn take a step, so many times.
+
+    So a change of the machine's speed meets all of them.
+    """
+    for worker in workers.values():
+        worker.start()
+    for _ in range(rounds):
+        for worker in workers.values():
+            worker.take()

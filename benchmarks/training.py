@@ -27,7 +27,7 @@ import tensorflow as tf
 
 from benchmarks.limits import BYTES, OPERATIONS, forward_operations, limit
 from benchmarks.peers import TENSORFLOWASR, TORCH
-from benchmarks.step_workers import StepWorker, answer_steps
+from benchmarks.step_workers import StepWorker, answer_steps, take_turns
 from benchmarks.twins import place_of, write_twin
 from tfasr.configs.model import ModelConfig
 from tfasr.configs.presets import PRESETS
@@ -80,9 +80,10 @@ def main() -> None:
     figures: dict[str, float | None] = {}
     for size in arguments.sizes.split(","):
         with tempfile.TemporaryDirectory() as folder:
-            operations = write_case(PRESETS[_SIZES[size]], Path(folder))
+            operations = _write_case(PRESETS[_SIZES[size]], Path(folder))
             workers = _workers(size, folder, arguments.peers)
-            gigabytes = _measured(workers, arguments.rounds)
+            take_turns(workers, arguments.rounds)
+            gigabytes = {name: worker.finish() for name, worker in workers.items()}
         _check(workers)
         _tell(size, workers, gigabytes, operations)
         figures |= _figures(size, workers, gigabytes, operations)
@@ -90,7 +91,7 @@ def main() -> None:
         print(json.dumps(figures))
 
 
-def write_case(config: ModelConfig, folder: Path) -> float:
+def _write_case(config: ModelConfig, folder: Path) -> float:
     """Writes what all are given; returns the floating-point operations of a forward pass."""
     generator = counted_generator(_SEED, "benchmarks.training")
     features = generator.standard_normal([_BATCH, _FRAMES, config.num_mels], np.float32)
@@ -119,16 +120,6 @@ def _workers(size: str, folder: str, peers: Path) -> dict[str, StepWorker]:
         command = [other, "-m", "benchmarks.tensorflowasr_step", folder, "ctc"]
         workers["TensorFlowASR"] = StepWorker(command)
     return workers
-
-
-def _measured(workers: dict[str, StepWorker], rounds: int) -> dict[str, float]:
-    """Lets all take their steps in turn; gives the peak gigabytes of each."""
-    for worker in workers.values():
-        worker.start()
-    for _ in range(rounds):
-        for worker in workers.values():
-            worker.take()
-    return {name: worker.finish() for name, worker in workers.items()}
 
 
 def _check(workers: dict[str, StepWorker]) -> None:

@@ -2,7 +2,7 @@
 
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
@@ -13,7 +13,7 @@ from tfasr.artifacts.files import append_json_line, read_json_lines, write_json_
 from tfasr.configs.seeds import counted_seed
 from tfasr.configs.training import TrainConfig
 from tfasr.data.pipelines import TrainingPipeline
-from tfasr.evaluation.transcription import Validation
+from tfasr.models.acoustic_model import AcousticModel
 from tfasr.models.churn import measure_churn
 from tfasr.models.layout import Layout
 from tfasr.training.checkpoints import Progress
@@ -63,7 +63,7 @@ class Trainer:
         run: Run,
         pipeline: TrainingPipeline,
         config: TrainConfig,
-        validate: Validation,
+        validate: Callable[[AcousticModel], dict[str, float]],
         hosts: Hosts = ALONE,
     ) -> None:
         self.run = run
