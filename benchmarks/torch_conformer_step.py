@@ -166,11 +166,13 @@ def load_weights(model: nn.Module, path: Path) -> None:
 
 
 def main() -> None:
-    """Answers with the steps of a batch: FOLDER PRECISION eager|compiled."""
-    folder, precision, mode = Path(sys.argv[1]), sys.argv[2], sys.argv[3]
+    """Answers with the steps of a batch: FOLDER PRECISION eager|compiled COMPILED.
+
+    What is compiled is kept in the folder COMPILED.
+    """
+    folder, precision, mode, compiled = Path(sys.argv[1]), *sys.argv[2:5]
     shape = json.loads((folder / "shape.json").read_text())
-    # Two that compile side by side would read each other's half-written files.
-    os.environ["TORCHINDUCTOR_CACHE_DIR"] = str(folder / f"{precision}-{mode}")
+    os.environ["TORCHINDUCTOR_CACHE_DIR"] = compiled
     torch.manual_seed(0)
     model = Conformer(shape, shape["dropout"])
     load_weights(model, folder / "weights.npz")

@@ -1,16 +1,17 @@
 """What does a training step of a Conformer with CTC take beside PyTorch's and the machine's limit?
 
-Forward, backward and Adam, with dropout, of `conformer_s`, `_m` and `_l` on 8 utterances of 10 s
-and 40 tokens, from features; in float32 and with bfloat16 products; beside a PyTorch module with
-the same weights, eager and compiled, and for the small one TensorFlowASR's. Each has a process of
-its own, and all must come to the same loss on the batch without dropout (TensorFlowASR has weights
-of its own). They take their steps in turn, so that a change of the machine's speed meets all; a
-ratio is the median of the rounds', against the faster of PyTorch's two. The limits are the best
+Forward, backward and Adam, with dropout, of `conformer_s`, `_m` and `_l` on 8 utterances (of the
+largest, 6) of 10 s and 40 tokens, from features; in float32 and with bfloat16 products; beside a
+PyTorch module with the same weights, eager and compiled, and for the small one TensorFlowASR's; and
+ours with blocks that are computed twice (`recompute`). Each has a process of its own, and all must
+come to the same loss on the batch without dropout (TensorFlowASR has weights of its own). Those of
+one size and precision take their steps in turn, so that a change of the machine's speed meets all;
+a ratio is the median of the rounds', against the faster of PyTorch's two. The limits are the best
 rates of matrix products and of memory, measured in the same rounds; a step's share counts the
 floating-point operations of products and convolutions, the backward pass for twice the forward
 one. Memory is a process's peak, its start and its graph included. Peers have environments of their
-own in `--peers`, made when they are missing; where that cannot be, the table leaves them out.
-Linux only.
+own in `--peers`, made when they are missing, where that of PyTorch also keeps what it compiled;
+where that cannot be, the table leaves them out. Linux only.
 `python -m benchmarks.training [--sizes s,m,l] [--rounds 5] [--json]`
 """
 
@@ -18,6 +19,7 @@ import argparse
 import json
 import sys
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -51,9 +53,13 @@ BETTER = {
     "gemm_share_m": "higher",
     "gemm_share_l": "higher",
     "memory_vs_torch": "lower",
+    "memory_bfloat16_vs_torch": "lower",
+    "recompute_memory_vs_torch": "lower",
+    "recompute_time_ratio": "lower",
 }
 
-_BATCH, _FRAMES, _TOKENS, _RATE = 8, 1000, 40, 16000
+_BATCH = {"s": 8, "m": 8, "l": 6}
+_FRAMES, _TOKENS, _RATE = 1000, 40, 16000
 _SIZES = {size: f"conformer_{size}" for size in "sml"}
 _PRECISIONS: dict[str, Any] = {"float32": "float32", "bfloat16": "mixed_bfloat16"}
 _MODES = ("eager", "compiled")
@@ -72,18 +78,26 @@ def main() -> None:
     parser.add_argument("--peers", type=Path, default=Path("work/peers"), help="environments")
     parser.add_argument("--json", action="store_true", help="end with one line of JSON")
     parser.add_argument("--take", nargs=3, help=argparse.SUPPRESS)
+    parser.add_argument("--recompute", action="store_true", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.take:
         size, precision, folder = arguments.take
-        _answer(PRESETS[_SIZES[size]], precision, Path(folder))
+        config = PRESETS[_SIZES[size]]
+        encoder = replace(config.encoder, recompute=arguments.recompute)
+        _answer(replace(config, encoder=encoder), precision, Path(folder))
         return
     figures: dict[str, float | None] = {}
     for size in arguments.sizes.split(","):
+        workers: dict[str, StepWorker] = {}
+        gigabytes: dict[str, float] = {}
         with tempfile.TemporaryDirectory() as folder:
-            operations = _write_case(PRESETS[_SIZES[size]], Path(folder))
-            workers = _workers(size, folder, arguments.peers)
-            take_turns(workers, arguments.rounds)
-            gigabytes = {name: worker.finish() for name, worker in workers.items()}
+            operations = _write_case(PRESETS[_SIZES[size]], _BATCH[size], Path(folder))
+            # One precision at a time: their memory together is more than a desktop's.
+            for precision in _PRECISIONS:
+                started = _workers(size, precision, folder, arguments.peers)
+                take_turns(started, arguments.rounds)
+                gigabytes |= {name: worker.finish() for name, worker in started.items()}
+                workers |= started
         _check(workers)
         _tell(size, workers, gigabytes, operations)
         figures |= _figures(size, workers, gigabytes, operations)
@@ -91,34 +105,34 @@ def main() -> None:
         print(json.dumps(figures))
 
 
-def _write_case(config: ModelConfig, folder: Path) -> float:
+def _write_case(config: ModelConfig, batch: int, folder: Path) -> float:
     """Writes what all are given; returns the floating-point operations of a forward pass."""
     generator = counted_generator(_SEED, "benchmarks.training")
-    features = generator.standard_normal([_BATCH, _FRAMES, config.num_mels], np.float32)
+    features = generator.standard_normal([batch, _FRAMES, config.num_mels], np.float32)
     np.save(folder / "features.npy", features)
-    tokens = generator.integers(0, config.vocabulary, [_BATCH, _TOKENS], np.int32)
+    tokens = generator.integers(0, config.vocabulary, [batch, _TOKENS], np.int32)
     np.save(folder / "tokens.npy", tokens)
-    waveforms = generator.standard_normal([_BATCH, _FRAMES * _RATE // 100], np.float32)
+    waveforms = generator.standard_normal([batch, _FRAMES * _RATE // 100], np.float32)
     np.save(folder / "waveforms.npy", 0.1 * waveforms)
-    return forward_operations(write_twin(config, folder, _SEED), _BATCH, _FRAMES)
+    return forward_operations(write_twin(config, folder, _SEED), batch, _FRAMES)
 
 
-def _workers(size: str, folder: str, peers: Path) -> dict[str, StepWorker]:
-    ours = [sys.executable, "-m", "benchmarks.training"]
-    workers = {}
-    for precision in _PRECISIONS:
-        workers[f"ours {precision}"] = StepWorker([*ours, "--take", size, precision, folder])
-        workers[f"limit {precision}"] = limit(precision)
-    workers["limit memory"] = limit("memory")
+def _workers(size: str, precision: str, folder: str, peers: Path) -> dict[str, StepWorker]:
+    """Starts what is measured in one precision."""
+    ours = [sys.executable, "-m", "benchmarks.training", "--take", size, precision, folder]
+    workers = {f"ours {precision}": StepWorker(ours), f"limit {precision}": limit(precision)}
     torch = TORCH.python(peers)
-    for precision in _PRECISIONS if torch else ():
-        for mode in _MODES:
-            command = [str(torch), "-m", "benchmarks.torch_conformer_step"]
-            workers[f"torch {precision} {mode}"] = StepWorker([*command, folder, precision, mode])
-    other = TENSORFLOWASR.python(peers) if size == "s" else None
-    if other:
-        command = [other, "-m", "benchmarks.tensorflowasr_step", folder, "ctc"]
-        workers["TensorFlowASR"] = StepWorker(command)
+    for mode in _MODES if torch else ():
+        command = [str(torch), "-m", "benchmarks.torch_conformer_step", folder, precision, mode]
+        compiled = peers.resolve() / "torch" / "compiled" / size / precision
+        workers[f"torch {precision} {mode}"] = StepWorker([*command, str(compiled)])
+    if precision == "float32":
+        workers["ours float32 recomputed"] = StepWorker([*ours, "--recompute"])
+        workers["limit memory"] = limit("memory")
+        other = TENSORFLOWASR.python(peers) if size == "s" else None
+        if other:
+            command = [other, "-m", "benchmarks.tensorflowasr_step", folder, "ctc"]
+            workers["TensorFlowASR"] = StepWorker(command)
     return workers
 
 
@@ -147,14 +161,19 @@ def _figures(
         ending = "" if precision == "float32" else "_bfloat16"
         figures[f"conformer_{size}_{precision}_vs_torch"] = min(found, default=None)
         figures[f"gemm_share_{size}{ending}"] = _share(workers, precision, operations)
-    eager = gigabytes.get("torch float32 eager")
+        eager, ending = gigabytes.get(f"torch {precision} eager"), ending + "_vs_torch"
+        share = None if eager is None else gigabytes[f"ours {precision}"] / eager
+        figures[f"memory{ending}_{size}"] = share
     figures["memory_gigabytes_a_second"] = _bandwidth(workers)
-    memory = None if eager is None else gigabytes["ours float32"] / eager
-    figures[f"memory_vs_torch_{size}"] = memory
+    ours, twice = workers["ours float32"], workers["ours float32 recomputed"]
+    figures[f"recompute_time_ratio_{size}"] = _ratio(twice, ours)
+    eager = gigabytes.get("torch float32 eager")
+    share = None if eager is None else gigabytes["ours float32 recomputed"] / eager
+    figures[f"recompute_memory_vs_torch_{size}"] = share
     if size == "s":
-        figures["memory_vs_torch"] = memory
+        known = [key for key in BETTER if f"{key}_s" in figures]
+        figures |= {key: figures[f"{key}_s"] for key in known}
         other = workers.get("TensorFlowASR")
-        ours = workers["ours float32"]
         figures["conformer_s_vs_tensorflowasr"] = None if other is None else _ratio(other, ours)
     return figures
 
@@ -180,7 +199,7 @@ def _ratio(theirs: StepWorker, ours: StepWorker) -> float:
 def _tell(
     size: str, workers: dict[str, StepWorker], gigabytes: dict[str, float], operations: float
 ) -> None:
-    print(f"{_SIZES[size]}: {_PASSES * operations / 1e9:,.0f} GFLOP a step")
+    print(f"{_SIZES[size]}: {_PASSES * operations / 1e9:,.0f} GFLOP a step", flush=True)
     print(f"{'':24}s a step (least to most)   processor s   peak GB")
     for name, worker in workers.items():
         spread = f"{min(worker.seconds):.3f} to {max(worker.seconds):.3f}"
@@ -205,11 +224,12 @@ def _answer(config: ModelConfig, precision: str, folder: Path) -> None:
     train = TrainConfig(data=folder, run=folder, model=config, optimizer=settings)
     optimizer = make_optimizer(settings)
     optimizer.build(model.trainable_variables)
+    features = tf.constant(np.load(folder / "features.npy"))
     batch: Batch = {
-        "features": tf.constant(np.load(folder / "features.npy")),
-        "num_frames": tf.fill([_BATCH], _FRAMES),
+        "features": features,
+        "num_frames": tf.fill([features.shape[0]], _FRAMES),
         "tokens": tf.constant(np.load(folder / "tokens.npy")),
-        "num_tokens": tf.fill([_BATCH], _TOKENS),
+        "num_tokens": tf.fill([features.shape[0]], _TOKENS),
     }
     reference = float(tf.reduce_mean(model_losses(model, batch, train.objective, None).losses))
     steps, seed = Steps(model, model, optimizer, train), counted_seed(_SEED, "benchmarks.training")

@@ -15,12 +15,13 @@ from tfasr.models.layout import Layout
 pytest.importorskip("tf2onnx", reason="ONNX is optional")
 
 
-def test_utterances_heard_together_give_the_text_of_each_alone(tiny_run, noise):
+@pytest.mark.parametrize("trained", [0.3, 0.0], ids=["trained", "biases_of_zero"])
+def test_utterances_heard_together_give_the_text_of_each_alone(tiny_run, noise, trained):
     model = build_model(tiny_run.model_config)
     initialize(Layout(model), 0)
     # Weights of noise, so that the model babbles.
     for number, variable in enumerate(model.trainable_variables):
-        variable.assign_add(0.3 * noise(*variable.shape, seed=number))
+        variable.assign_add(trained * noise(*variable.shape, seed=number))
     model.head.kernel.assign(noise(*model.head.kernel.shape, seed=1))
     pieces = tiny_run.tokenizer.pieces
     transcribe = model_transcriber(model, pieces)

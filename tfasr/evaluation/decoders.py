@@ -12,6 +12,7 @@ from tfasr.decoding.hypotheses import NBest
 from tfasr.decoding.word_times import Alignment, WordTimes, word_times
 from tfasr.evaluation.search import Heard, Recogniser, Search, by_place
 from tfasr.evaluation.transcription import Hypothesis, model_transcriber
+from tfasr.models.fusion import inferring
 
 
 class Decoded(NamedTuple):
@@ -65,7 +66,12 @@ def graph_of(function: Callable[..., Any], recognisers: Sequence[Recogniser]) ->
         tf.TensorSpec([None, None, each.model.num_mels], tf.float32) for each in recognisers
     )
     num_frames = tuple(tf.TensorSpec([None], tf.int32) for _ in recognisers)
-    graph = tf.function(function, input_signature=[features, num_frames], autograph=False)
+
+    @tf.function(input_signature=[features, num_frames], autograph=False)
+    def graph(*given: Any) -> Any:
+        with inferring():
+            return function(*given)
+
     return graph  # type: ignore[no-any-return]
 
 

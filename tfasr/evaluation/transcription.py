@@ -13,6 +13,7 @@ from tfasr.decoding.greedy import detokenize
 from tfasr.evaluation.error_rates import evaluate_texts
 from tfasr.losses.objective import model_losses
 from tfasr.models.acoustic_model import AcousticModel
+from tfasr.models.fusion import inferring
 
 _OBJECTIVE = JointObjective()
 
@@ -42,8 +43,9 @@ def model_transcriber(model: AcousticModel, pieces: Sequence[str]) -> Transcribe
         autograph=False,
     )
     def transcribe(features: tf.Tensor, num_frames: tf.Tensor) -> tf.Tensor:
-        encoded, _ = model.encode(features, num_frames)
-        return detokenize(first_best(model, encoded, model.encoded_frames(num_frames)), pieces)
+        with inferring():
+            encoded, _ = model.encode(features, num_frames)
+            return detokenize(first_best(model, encoded, model.encoded_frames(num_frames)), pieces)
 
     return transcribe  # type: ignore[no-any-return]
 
@@ -116,7 +118,8 @@ class Validation:
         @tf.function(input_signature=signature, autograph=False)
         def validate(*inputs: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
             batch = dict(zip(MODEL_INPUTS, inputs, strict=True))
-            cost = model_losses(model, batch, self.objective)
+            with inferring():
+                cost = model_losses(model, batch, self.objective)
             tokens = first_best(model, cost.encoded, cost.num_frames)
             return cost.losses, detokenize(tokens, self.pieces)
 

@@ -46,8 +46,7 @@ def convert_onnx(model: AcousticModel, extractor: FeatureExtractor) -> bytes:
 
     Raises:
         ModuleNotFoundError: tf2onnx is not installed.
-        ValueError: The model is a transducer, or tf2onnx makes nothing of it that runs: so it is
-            where a dense layer's bias is zero throughout, as before any training.
+        ValueError: The model is a transducer, or tf2onnx makes nothing of it that runs.
     """
     require_onnx()
     if model.prediction is not None:

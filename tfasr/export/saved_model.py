@@ -14,6 +14,7 @@ from tfasr.export.transcribing import Transcription, transcriber
 from tfasr.features.extractor import FeatureExtractor
 from tfasr.features.resampling import resample
 from tfasr.features.wav import read_wav
+from tfasr.models.fusion import inferring
 
 _AUDIO = [tf.TensorSpec([None], tf.string, name="audio")]
 _WAVEFORMS = [
@@ -68,7 +69,8 @@ class ExportedModel(tf.Module):
             stream = StreamSignatures(model, extractor, recogniser.pieces, chunk)
             functions |= stream.functions()
             self.window = stream.window
-        signatures = {name: each.get_concrete_function() for name, each in functions.items()}
+        with inferring():
+            signatures = {name: each.get_concrete_function() for name, each in functions.items()}
         # These alone are written to variables/: tracking the model would write all of them.
         read = {v.ref() for signature in signatures.values() for v in signature.variables}
         self.weights = [v for v in model.variables if v.ref() in read]

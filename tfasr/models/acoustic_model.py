@@ -12,6 +12,7 @@ from tfasr.models.attention import chunk_mask
 from tfasr.models.block import ConformerBlock
 from tfasr.models.citrinet import CitrinetBlock, CitrinetEnd
 from tfasr.models.decoder import BidirectionalDecoder
+from tfasr.models.dense import Dense
 from tfasr.models.dropout import dropout, split_seed
 from tfasr.models.recomputation import recomputed
 from tfasr.models.residual import AfterNorm, ResidualPath
@@ -84,7 +85,7 @@ class AcousticModel(keras.Model):
         # Logits stay float32: CTC sums probabilities over hundreds of frames.
         self.head: Any = None
         if ctc:
-            self.head = keras.layers.Dense(vocabulary + 1, name="head", dtype="float32")
+            self.head = Dense(vocabulary + 1, name="head", dtype="float32")
         self.decoder = decoder
         self.prediction: Any = transducer and transducer[0]
         self.joint: Any = transducer and transducer[1]

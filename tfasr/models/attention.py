@@ -6,8 +6,10 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from tfasr.models.attention_weights import relative_weights
+from tfasr.models.attention_weights import relative_weights, with_visibility
+from tfasr.models.dense import Dense
 from tfasr.models.dropout import dropout, split_seed
+from tfasr.models.fusion import is_inferring
 from tfasr.models.normalization import LayerNorm, frames_or_all
 from tfasr.models.scopes import build_in_scope
 
@@ -104,10 +106,10 @@ class RelativeAttention(keras.layers.Layer):
             if name == "output":
                 units, gain, shape = dim, OUTPUT_GAIN, inside
             kernel = keras.initializers.VarianceScaling(gain**2, "fan_avg", "uniform")
-            dense = keras.layers.Dense(units, name=name, kernel_initializer=kernel)
+            dense = Dense(units, name=name, kernel_initializer=kernel)
             build_in_scope(dense, shape)
             setattr(self, f"{name}_dense", dense)
-        self.position_dense = keras.layers.Dense(inner, use_bias=False, name="position")
+        self.position_dense = Dense(inner, use_bias=False, name="position")
         build_in_scope(self.position_dense, (None, dim))
         self.content_bias = self.add_weight(name="content_bias", shape=heads, initializer="zeros")
         self.position_bias = self.add_weight(name="position_bias", shape=heads, initializer="zeros")
@@ -161,8 +163,12 @@ class RelativeAttention(keras.layers.Layer):
         content_bias = tf.cast(self.content_bias, query.dtype)[:, None] * scale
         position_bias = tf.cast(self.position_bias, query.dtype)[:, None] * scale
         query = query * scale
-        by_content = tf.matmul(query + content_bias, key, transpose_b=True)  # [B, H, T, P + T]
         by_distance = tf.matmul(query + position_bias, position, transpose_b=True)
+        query = query + content_bias
+        if is_inferring() and visible.shape[2] == 1:
+            # A pass over the scores less: whom all see is decided within the product.
+            query, key, visible = *with_visibility(query, key, visible), None
+        by_content = tf.matmul(query, key, transpose_b=True)  # [B, H, T, P + T]
         return relative_weights(by_content, by_distance, visible, self.dropout, seed)
 
     def _joined(self, mixed: tf.Tensor) -> tf.Tensor:
@@ -175,7 +181,8 @@ class RelativeAttention(keras.layers.Layer):
 
     def _heads(self, x: tf.Tensor) -> tf.Tensor:
         size = x.shape[-1] // self.heads
-        split = tf.reshape(x, [tf.shape(x)[0], tf.shape(x)[1], self.heads, size])
+        # With both lengths of `x` in the shape, tf2onnx joins it wrongly with the reshape before.
+        split = tf.reshape(x, [-1, tf.shape(x)[1], self.heads, size])
         return tf.transpose(split, [0, 2, 1, 3])  # [B, H, T, D/H]
 
     def get_config(self) -> dict[str, Any]:

@@ -8,11 +8,13 @@ import tensorflow as tf
 from tfasr.models.dropout import draws_like, kept
 from tfasr.models.fusion import fused
 
+_HIDDEN = -1e30
+
 
 def relative_weights(
     by_content: tf.Tensor,
     by_distance: tf.Tensor,
-    visible: tf.Tensor,
+    visible: tf.Tensor | None,
     rate: float = 0.0,
     seed: tf.Tensor | None = None,
 ) -> tf.Tensor:
@@ -21,7 +23,8 @@ def relative_weights(
     Args:
         by_content: [B, H, T, K] float, scores of keys for queries.
         by_distance: [B, H, T, K + T], as `relative_shift` takes them.
-        visible: Bool that broadcasts to [B, H, T, K], True where a query sees a key.
+        visible: Bool that broadcasts to [B, H, T, K], True where a query sees a key; None for
+            inference with scores that say it themselves, as `with_visibility` makes them.
         rate: Of the dropout, in [0, 1).
         seed: [2] int32; None turns dropout off.
 
@@ -30,6 +33,8 @@ def relative_weights(
 
     Source: Dai et al. (2019), "Transformer-XL", section 3.3.
     """
+    if visible is None:
+        return tf.nn.softmax(by_content + relative_shift(by_distance))
     settings = {} if seed is None or rate == 0 else {"rate": rate}
 
     @tf.custom_gradient
@@ -46,6 +51,27 @@ def relative_weights(
         return kept(weights, *draws, **settings) if draws else weights, gradient
 
     return weigh(by_content, by_distance)
+
+
+def with_visibility(
+    query: tf.Tensor, key: tf.Tensor, visible: tf.Tensor
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """Has the product of queries and keys say which keys are seen, by one number more.
+
+    Args:
+        query: [B, H, T, D] float.
+        key: [B, H, K, D].
+        visible: [B, 1, 1, K] bool, True on keys that all queries see.
+
+    Returns:
+        [B, H, T, D + 1] and [B, H, K, D + 1], whose products are those of before, and -1e30 for
+        keys that are not seen.
+    """
+    hidden = tf.where(visible, tf.zeros([], key.dtype), tf.constant(_HIDDEN, key.dtype))
+    hidden = tf.transpose(hidden, [0, 1, 3, 2])  # [B, 1, K, 1]
+    hidden = tf.broadcast_to(hidden, [*tf.unstack(tf.shape(key)[:3]), 1])
+    ones = tf.ones([*tf.unstack(tf.shape(query)[:3]), 1], query.dtype)
+    return tf.concat([query, ones], -1), tf.concat([key, hidden], -1)
 
 
 @fused

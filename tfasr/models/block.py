@@ -10,6 +10,7 @@ import tensorflow as tf
 from tfasr.configs.model import AttentionKind, Norm, Order, Residual
 from tfasr.models.attention import OUTPUT_GAIN, ChunkedAttention, RelativeAttention
 from tfasr.models.convolution import ConvolutionModule, Padding
+from tfasr.models.dense import Dense
 from tfasr.models.dropout import split_seed
 from tfasr.models.feed_forward import FeedForward
 from tfasr.models.frame_stacking import StackedFeedForward, stacked
@@ -207,7 +208,7 @@ class ConformerBlock(keras.layers.Layer):
     def build(self, input_shape: tf.TensorShape) -> None:
         wide = tf.TensorShape([*input_shape[:-1], self.stride * input_shape[-1]])
         if self.stride > 1:
-            self.stacking = keras.layers.Dense(input_shape[-1], name="stacking")
+            self.stacking = Dense(input_shape[-1], name="stacking")
             build_in_scope(self.stacking, wide)
         build_in_scope(self.feed_forward_1, wide)
         middle = _MIDDLES[self.settings["order"]]

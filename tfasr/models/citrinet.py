@@ -7,6 +7,7 @@ import tensorflow as tf
 
 from tfasr.configs.model import Norm
 from tfasr.models.convolution import DepthwiseConv
+from tfasr.models.dense import Dense
 from tfasr.models.dropout import dropout, split_seed
 from tfasr.models.normalization import MaskedBatchNorm, MaskedGroupNorm, frames_or_all
 from tfasr.models.residual import ResidualPath
@@ -42,7 +43,7 @@ class NormalisedPointwise(keras.layers.Layer):
             "norm_groups": norm_groups,
         }
         self.supports_masking = True
-        self.pointwise = keras.layers.Dense(channels, use_bias=False, name="pointwise")
+        self.pointwise = Dense(channels, use_bias=False, name="pointwise")
         match norm:
             case "group":
                 self.norm = MaskedGroupNorm(norm_groups, name="norm")
@@ -146,8 +147,8 @@ class SqueezeExcite(keras.layers.Layer):
         if channels % self.ratio:
             raise ValueError(f"ratio must divide C; got ratio={self.ratio}, C={channels}")
         inner = channels // self.ratio
-        self.down = keras.layers.Dense(inner, activation="relu", use_bias=False, name="down")
-        self.up = keras.layers.Dense(channels, activation="sigmoid", use_bias=False, name="up")
+        self.down = Dense(inner, activation="relu", use_bias=False, name="down")
+        self.up = Dense(channels, activation="sigmoid", use_bias=False, name="up")
         build_in_scope(self.down, (None, channels))
         build_in_scope(self.up, (None, inner))
         super().build(input_shape)

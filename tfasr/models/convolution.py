@@ -7,6 +7,7 @@ import tensorflow as tf
 
 from tfasr.configs.model import Norm
 from tfasr.models.activations import gated, silu
+from tfasr.models.dense import Dense
 from tfasr.models.dropout import dropout
 from tfasr.models.normalization import (
     CumulativeGroupNorm,
@@ -173,8 +174,8 @@ class ConvolutionModule(keras.layers.Layer):
                 f"got missing_channels={self.missing_channels}, D={dim}"
             )
         self.depthwise_norm = self._make_norm(dim, channels)
-        self.pointwise_in = keras.layers.Dense(2 * channels, name="pointwise_in")
-        self.pointwise_out = keras.layers.Dense(dim, name="pointwise_out")
+        self.pointwise_in = Dense(2 * channels, name="pointwise_in")
+        self.pointwise_out = Dense(dim, name="pointwise_out")
         inside = (*input_shape[:-1], channels)
         build_in_scope(self.norm, input_shape)
         build_in_scope(self.pointwise_in, input_shape)

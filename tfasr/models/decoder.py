@@ -8,6 +8,7 @@ import tensorflow as tf
 
 from tfasr.models.decoder_attention import KeysAndValues
 from tfasr.models.decoder_block import DecoderBlock
+from tfasr.models.dense import Dense
 from tfasr.models.dropout import dropout, split_seed
 from tfasr.models.normalization import LayerNorm, frames_or_all
 from tfasr.models.scopes import build_in_scope
@@ -120,7 +121,7 @@ class TransformerDecoder(keras.layers.Layer):
         ]
         self.norm = LayerNorm(name="norm")
         # Logits stay float32: an utterance's loss sums log-probabilities over its tokens.
-        self.output_dense = keras.layers.Dense(vocabulary + 1, name="output", dtype="float32")
+        self.output_dense = Dense(vocabulary + 1, name="output", dtype="float32")
 
     def build(self, input_shape: tf.TensorShape) -> None:
         self.dim = int(input_shape[-1])

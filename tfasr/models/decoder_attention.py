@@ -5,6 +5,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from tfasr.models.dense import Dense
 from tfasr.models.dropout import dropout, split_seed
 from tfasr.models.normalization import LayerNorm, frames_or_all
 from tfasr.models.scopes import build_in_scope
@@ -40,7 +41,7 @@ class DecoderAttention(keras.layers.Layer):
             raise ValueError(f"num_heads must divide D; got num_heads={self.num_heads}, D={dim}")
         build_in_scope(self.norm, input_shape)
         for name in ("query", "key", "value", "output"):
-            dense = keras.layers.Dense(dim, name=name)
+            dense = Dense(dim, name=name)
             build_in_scope(dense, input_shape)
             setattr(self, f"{name}_dense", dense)
         super().build(input_shape)

@@ -6,6 +6,7 @@ import keras
 import tensorflow as tf
 
 from tfasr.models.activations import silu
+from tfasr.models.dense import Dense
 from tfasr.models.dropout import dropout, split_seed
 from tfasr.models.normalization import LayerNorm
 from tfasr.models.scopes import build_in_scope
@@ -35,10 +36,10 @@ class FeedForward(keras.layers.Layer):
         self.dropout = dropout
         self.supports_masking = True
         self.norm = LayerNorm(name="norm")
-        self.up = keras.layers.Dense(units, name="up")
+        self.up = Dense(units, name="up")
 
     def build(self, input_shape: tf.TensorShape) -> None:
-        self.down = keras.layers.Dense(input_shape[-1], name="down")
+        self.down = Dense(input_shape[-1], name="down")
         build_in_scope(self.norm, input_shape)
         build_in_scope(self.up, input_shape)
         build_in_scope(self.down, (*input_shape[:-1], self.units))

@@ -5,6 +5,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from tfasr.models.dense import Dense
 from tfasr.models.feed_forward import FeedForward
 from tfasr.models.normalization import frames_or_all
 from tfasr.models.scopes import build_in_scope
@@ -47,7 +48,7 @@ class StackedFeedForward(FeedForward):
         self.factor = factor
 
     def build(self, input_shape: tf.TensorShape) -> None:
-        self.down = keras.layers.Dense(input_shape[-1] // self.factor, name="down")
+        self.down = Dense(input_shape[-1] // self.factor, name="down")
         build_in_scope(self.norm, input_shape)
         build_in_scope(self.up, input_shape)
         build_in_scope(self.down, (*input_shape[:-1], self.units))

@@ -1,4 +1,4 @@
-"""Chains of element-wise operations that are compiled into one pass over memory."""
+"""Which form operations take: compiled in training steps, joined by oneDNN for inference."""
 
 import functools
 from collections.abc import Callable, Iterator
@@ -9,6 +9,7 @@ from typing import Any
 import tensorflow as tf
 
 _FUSING = ContextVar("fusing", default=False)
+_INFERRING = ContextVar("inferring", default=False)
 
 Tensors = tuple[tf.Tensor, ...]
 
@@ -26,6 +27,25 @@ def fusing() -> Iterator[None]:
         yield
     finally:
         _FUSING.reset(token)
+
+
+@contextmanager
+def inferring() -> Iterator[None]:
+    """Has a graph that is traced inside use forms that are fast, and have no gradient of ours.
+
+    They are stock operations, which TensorFlow's graph optimiser joins to oneDNN's. Where it is
+    off, or a graph becomes that of another runtime, they are slower than the plain ones.
+    """
+    token = _INFERRING.set(True)
+    try:
+        yield
+    finally:
+        _INFERRING.reset(token)
+
+
+def is_inferring() -> bool:
+    """Whether what is traced now is for inference in a graph of TensorFlow's."""
+    return _INFERRING.get() and not tf.executing_eagerly()
 
 
 def is_fusing() -> bool:

@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 import keras
 import tensorflow as tf
 
+from tfasr.models.dense import Dense
 from tfasr.models.scopes import build_in_scope
 
 
@@ -41,8 +42,8 @@ class Lstm(keras.layers.Layer):
     def __init__(self, units: int, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.units = units
-        self.gates = keras.layers.Dense(4 * units, name="gates")
-        self.recurrent = keras.layers.Dense(4 * units, use_bias=False, name="recurrent")
+        self.gates = Dense(4 * units, name="gates")
+        self.recurrent = Dense(4 * units, use_bias=False, name="recurrent")
 
     def build(self, input_shape: tf.TensorShape) -> None:
         build_in_scope(self.gates, input_shape)

@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 import keras
 import tensorflow as tf
 
-from tfasr.models.fusion import Chain, Tensors
+from tfasr.models.fusion import Chain, Tensors, is_inferring
 
 
 def frames_or_all(mask: tf.Tensor | None, x: tf.Tensor) -> tf.Tensor:
@@ -33,7 +33,22 @@ class LayerNorm(keras.layers.LayerNormalization):
         super().__init__(epsilon=epsilon, **kwargs)
 
     def call(self, x: tf.Tensor) -> tf.Tensor:
+        if is_inferring():
+            return _inferred_layer_norm(x, self.gamma, self.beta, self.epsilon)
         return _LAYER_NORM(x, self.gamma, self.beta, epsilon=self.epsilon)
+
+
+def _inferred_layer_norm(
+    x: tf.Tensor, gamma: tf.Tensor, beta: tf.Tensor, epsilon: float
+) -> tf.Tensor:
+    """As the graph optimiser knows oneDNN's layer norm: frames are the channels of an image."""
+    frames = tf.reduce_prod(tf.shape(x)[:-1])
+    image = tf.reshape(tf.cast(x, tf.float32), [1, frames, x.shape[-1], 1])
+    normal, _, _ = tf.compat.v1.nn.fused_batch_norm(
+        image, tf.ones([frames]), tf.zeros([frames]), epsilon=epsilon, data_format="NCHW"
+    )
+    y = tf.reshape(normal, tf.shape(x)) * tf.cast(gamma, tf.float32) + tf.cast(beta, tf.float32)
+    return tf.cast(y, x.dtype)
 
 
 def _layer_norm(
@@ -108,11 +123,25 @@ class MaskedGroupNorm(keras.layers.Layer):
 
     def call(self, x: tf.Tensor, mask: tf.Tensor | None = None) -> tf.Tensor:
         mask = frames_or_all(mask, x)
+        if is_inferring():
+            return _inferred_group_norm(x, mask, self)
         settings = {"groups": self.groups, "epsilon": self.epsilon}
         return _GROUP_NORM(x, mask, self.gamma, self.beta, **settings)
 
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "groups": self.groups, "epsilon": self.epsilon}
+
+
+def _inferred_group_norm(x: tf.Tensor, mask: tf.Tensor, norm: MaskedGroupNorm) -> tf.Tensor:
+    """With sums over frames as products, and few passes."""
+    real = tf.cast(mask, tf.float32)[:, :, None]  # [B, T, 1]
+    wide = tf.cast(x, tf.float32)
+    mean = _group_mean(tf.matmul(real, wide, transpose_a=True), real, norm.groups)
+    centred = wide - mean
+    sums = tf.matmul(real, tf.square(centred), transpose_a=True)  # [B, 1, C]
+    scale = tf.math.rsqrt(_group_mean(sums, real, norm.groups) + norm.epsilon)
+    y = centred * (scale * tf.cast(norm.gamma, tf.float32)) + tf.cast(norm.beta, tf.float32)
+    return tf.cast(y * real, x.dtype)
 
 
 def _group_norm(
@@ -125,9 +154,9 @@ def _group_norm(
 ) -> tuple[tf.Tensor, Tensors]:
     real = tf.cast(mask, tf.float32)[:, :, None]  # [B, T, 1]
     wide = tf.cast(x, tf.float32)
-    mean = _group_mean(wide * real, real, groups)  # [B, 1, C]
+    mean = _group_mean(_sums(wide * real), real, groups)  # [B, 1, C]
     centred = (wide - mean) * real
-    variance = _group_mean(centred * centred, real, groups)
+    variance = _group_mean(_sums(centred * centred), real, groups)
     scale = tf.math.rsqrt(variance + epsilon)
     y = centred * scale * tf.cast(gamma, tf.float32) + tf.cast(beta, tf.float32) * real
     return tf.cast(y, x.dtype), (x, real, mean, scale, gamma)
@@ -140,8 +169,8 @@ def _group_norm_gradient(
     normal = (tf.cast(x, tf.float32) - mean) * scale * real
     upstream = tf.cast(upstream, tf.float32) * real
     of_normal = upstream * tf.cast(gamma, tf.float32)
-    common = _group_mean(of_normal, real, groups)
-    along = _group_mean(of_normal * normal, real, groups)
+    common = _group_mean(_sums(of_normal), real, groups)
+    along = _group_mean(_sums(of_normal * normal), real, groups)
     of_x = scale * real * (of_normal - common - normal * along)
     of_gamma = tf.reduce_sum(upstream * normal, [0, 1])
     of_beta = tf.reduce_sum(upstream, [0, 1])
@@ -149,13 +178,16 @@ def _group_norm_gradient(
     return tf.cast(of_x, x.dtype), None, *of_weights
 
 
-def _group_mean(x: tf.Tensor, real: tf.Tensor, groups: int) -> tf.Tensor:
-    """Mean over the real frames and a group's channels of [B, T, C], zero on others: [B, 1, C]."""
-    channels = x.shape[-1]
-    width = channels // groups
+def _sums(x: tf.Tensor) -> tf.Tensor:
+    """Over frames: [B, T, C] to [B, 1, C]."""
+    return tf.reduce_sum(x, 1, keepdims=True)
+
+
+def _group_mean(sums: tf.Tensor, real: tf.Tensor, groups: int) -> tf.Tensor:
+    """From sums over the real frames to means over them and a group's channels: [B, 1, C]."""
+    width = sums.shape[-1] // groups
     count = tf.maximum(tf.reduce_sum(real, 1) * width, 1.0)  # [B, 1]
-    sums = tf.reshape(tf.reduce_sum(x, 1), [-1, groups, width])
-    means = tf.reduce_sum(sums, 2) / count  # [B, G]
+    means = tf.reduce_sum(tf.reshape(sums, [-1, groups, width]), 2) / count  # [B, G]
     return tf.repeat(means, width, axis=1)[:, None]
 
 

@@ -6,6 +6,7 @@ import keras
 import tensorflow as tf
 
 from tfasr.configs.model import Subsampling
+from tfasr.models.dense import Dense
 from tfasr.models.normalization import frames_or_all
 from tfasr.models.scopes import build_in_scope
 from tfasr.models.strided_convolution import bordered_patches, strided_convolution
@@ -59,7 +60,7 @@ class ConvSubsampling(keras.layers.Layer):
         self.border = border
         self.conv_1 = keras.layers.Conv2D(dim, 3, 2, "valid", activation="relu", name="conv_1")
         self.conv_2 = keras.layers.Conv2D(dim, 3, 2, "valid", activation="relu", name="conv_2")
-        self.project = keras.layers.Dense(dim, name="project")
+        self.project = Dense(dim, name="project")
 
     def num_frames(self, num_frames: tf.Tensor) -> tf.Tensor:
         """Counts the real frames it gives of so many, int32 of any shape."""

@@ -5,6 +5,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from tfasr.models.dense import Dense
 from tfasr.models.dropout import dropout, split_seed
 from tfasr.models.lstm import Lstm, LstmState
 from tfasr.models.scopes import build_in_scope
@@ -122,9 +123,9 @@ class JointNetwork(keras.layers.Layer):
         self.vocabulary = vocabulary
         self.joint_dim = joint_dim
         self.monotonic = monotonic
-        self.encoder_dense = keras.layers.Dense(joint_dim, name="encoder")
-        self.prediction_dense = keras.layers.Dense(joint_dim, name="prediction")
-        self.output_dense = keras.layers.Dense(vocabulary + 1, name="output", dtype="float32")
+        self.encoder_dense = Dense(joint_dim, name="encoder")
+        self.prediction_dense = Dense(joint_dim, name="prediction")
+        self.output_dense = Dense(vocabulary + 1, name="output", dtype="float32")
 
     def build(self, input_shape: tuple[int, int]) -> None:
         encoded, predicted = input_shape

@@ -13,6 +13,7 @@ from tfasr.decoding.first_best import first_best
 from tfasr.decoding.greedy import detokenize
 from tfasr.evaluation.error_rates import count_word_errors
 from tfasr.models.acoustic_model import AcousticModel
+from tfasr.models.fusion import inferring
 from tfasr.models.initialization import initialize
 from tfasr.models.layout import Layout
 from tfasr.study.batch_statistics import BatchStatistics, is_statistic
@@ -68,17 +69,19 @@ class ResetStudy:
         dim = model.subsampling.dim
         encoding = tf.TensorSpec([None, None, dim], tf.float32)
         mask = tf.TensorSpec([None, None], tf.bool)
-        self._blocks = [
-            tf.function(partial(_run, model, index), autograph=False).get_concrete_function(
-                encoding, mask
-            )
-            for index in range(len(model.blocks))
-        ]
+        with inferring():
+            self._blocks = [
+                tf.function(partial(_run, model, index), autograph=False).get_concrete_function(
+                    encoding, mask
+                )
+                for index in range(len(model.blocks))
+            ]
 
         @tf.function(input_signature=[encoding, mask], autograph=False)
         def texts(x: tf.Tensor, mask: tf.Tensor) -> tf.Tensor:
             frames = tf.reduce_sum(tf.cast(mask, tf.int32), 1)
-            return detokenize(first_best(model, model.conclude(x, mask), frames), pieces)
+            with inferring():
+                return detokenize(first_best(model, model.conclude(x, mask), frames), pieces)
 
         self._texts = texts
         self._batches = [self._first(batch) for batch in batches]
