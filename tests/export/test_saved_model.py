@@ -17,7 +17,7 @@ from tfasr.audio.decoding import wav_bytes
 from tfasr.data.pipelines import evaluation_batches, every_example
 from tfasr.evaluation.transcription import model_transcriber, transcribe_batches
 from tfasr.export.freeze import Freezing
-from tfasr.export.saved_model import ExportedModel, custom_operations
+from tfasr.export.saved_model import ExportedModel, custom_operations, to_whole_steps
 from tfasr.models.building import build_model
 from tfasr.models.initialization import initial_value
 from tfasr.models.layout import Layout
@@ -192,6 +192,13 @@ def test_audio_without_samples_has_no_text(models, waveforms, texts):
     assert answer["text"].numpy().tolist() == [b""]
     audio = [wav(np.zeros(0)), wav(waveforms["test-00"])]
     assert ask(models[()], audio) == ["", texts["test-00"]]
+
+
+@pytest.mark.parametrize(("samples", "padded"), [(0, 0), (1, 4), (4, 4), (5, 8)])
+def test_lengths_are_padded_to_whole_steps(samples, padded):
+    waveforms = tf.ones([2, samples])
+    expected = np.pad(waveforms, [(0, 0), (0, padded - samples)])
+    np.testing.assert_array_equal(to_whole_steps(waveforms, 4), expected)
 
 
 def test_channels_are_averaged(models, waveforms, texts):
