@@ -30,7 +30,9 @@ def silu(x: tf.Tensor, rate: float = 0.0, seed: tf.Tensor | None = None) -> tf.T
 
 
 def _silu(x: tf.Tensor, *draws: tf.Tensor, **rate: float) -> tuple[tf.Tensor, Tensors]:
-    y = tf.nn.silu(tf.cast(x, tf.float32))
+    wide = tf.cast(x, tf.float32)
+    # tf.nn.silu has a gradient of its own, which is saved with every model.
+    y = wide * tf.sigmoid(wide)
     return tf.cast(_dropped(y, draws, rate), x.dtype), (x, *draws)
 
 

@@ -6,7 +6,7 @@ from typing import Any
 import tensorflow as tf
 
 from tfasr.models.dropout import draws_like, kept
-from tfasr.models.fusion import fused
+from tfasr.models.fusion import fused, is_inferring
 
 _HIDDEN = -1e30
 
@@ -35,6 +35,8 @@ def relative_weights(
     """
     if visible is None:
         return tf.nn.softmax(by_content + relative_shift(by_distance))
+    if is_inferring():
+        return tf.nn.softmax(_scores(by_content, by_distance, visible))
     settings = {} if seed is None or rate == 0 else {"rate": rate}
 
     @tf.custom_gradient

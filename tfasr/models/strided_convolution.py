@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from tfasr.models.fusion import fused, is_fusing
+from tfasr.models.fusion import fused, is_fusing, is_inferring
 
 _SIDE, _STRIDE = 3, 2
 
@@ -50,7 +50,7 @@ def strided_convolution(x: tf.Tensor, kernel: tf.Tensor, bias: tf.Tensor) -> tf.
     def convolve(
         x: tf.Tensor, kernel: tf.Tensor, bias: tf.Tensor
     ) -> tuple[tf.Tensor, Callable[[tf.Tensor], Any]]:
-        y = tf.nn.relu(tf.nn.bias_add(tf.nn.conv2d(x, kernel, _STRIDE, "VALID"), bias))
+        y = _convolved(x, kernel, bias)
 
         def gradient(upstream: tf.Tensor) -> Any:
             upstream = tf.raw_ops.ReluGrad(gradients=upstream, features=y)
@@ -65,7 +65,13 @@ def strided_convolution(x: tf.Tensor, kernel: tf.Tensor, bias: tf.Tensor) -> tf.
 
         return y, gradient
 
+    if is_inferring():
+        return _convolved(x, kernel, bias)
     return convolve(x, tf.convert_to_tensor(kernel), tf.convert_to_tensor(bias))
+
+
+def _convolved(x: tf.Tensor, kernel: tf.Tensor, bias: tf.Tensor) -> tf.Tensor:
+    return tf.nn.relu(tf.nn.bias_add(tf.nn.conv2d(x, kernel, _STRIDE, "VALID"), bias))
 
 
 def _kernel_gradient(x: tf.Tensor, kernel: tf.Tensor, upstream: tf.Tensor) -> tf.Tensor:
