@@ -116,7 +116,10 @@ def test_a_file_that_is_chosen_is_shown_with_its_words(
     assert tab.value("document.getElementById('text').textContent") == "8000 8000"
     words = tab.value("[...document.querySelectorAll('#words button')].map((b) => b.ariaLabel)")
     assert words == ["8000, 0.00 to 0.50 seconds", "8000, 0.50 to 1.00 seconds"]
-    assert tab.value("document.getElementById('canvas').width") == 320
+    width = tab.value("document.getElementById('canvas').width")
+    assert width == tab.value("document.getElementById('scroll').clientWidth") > 320
+    whole = ".every((b) => b.scrollWidth <= b.clientWidth)"
+    assert tab.value(f"[...document.querySelectorAll('#words button')]{whole}") is True
     assert tab.problems == ()
 
 

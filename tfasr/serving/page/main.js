@@ -69,22 +69,25 @@ async function picture(audio, words) {
     return;
   }
   const canvas = part("canvas");
-  canvas.width = Math.min(32000, Math.max(320, Math.round(PIXELS_PER_SECOND * decoded.duration)));
+  const wanted = Math.round(PIXELS_PER_SECOND * decoded.duration);
+  canvas.width = Math.min(32000, Math.max(part("scroll").clientWidth, wanted));
   const scale = canvas.width / decoded.duration;
   draw(canvas, decoded.getChannelData(0));
   part("words").style.width = `${canvas.width}px`;
-  part("words").replaceChildren(...words.map((word) => labelled(word, scale)));
+  // A word's tokens may take a frame or two: its label has room up to the next one's.
+  const ends = [...words.slice(1).map(({ start }) => start), decoded.duration];
+  part("words").replaceChildren(...words.map((word, i) => labelled(word, ends[i], scale)));
   const told = words.length ? "choose a word to hear it" : "the model gives no times of words";
   show("times", `${decoded.duration.toFixed(1)} s; ${told}`);
 }
 
-function labelled({ word, start, end }, scale) {
+function labelled({ word, start, end }, room, scale) {
   const item = document.createElement("li");
   const button = document.createElement("button");
   button.type = "button";
   button.textContent = word;
   button.style.left = `${start * scale}px`;
-  button.style.width = `${Math.max(16, (end - start) * scale)}px`;
+  button.style.width = `${Math.max(16, (room - start) * scale)}px`;
   button.setAttribute("aria-label", `${word}, ${start.toFixed(2)} to ${end.toFixed(2)} seconds`);
   button.dataset.start = start;
   button.dataset.end = end;
