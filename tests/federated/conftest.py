@@ -3,7 +3,6 @@
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -26,9 +25,7 @@ from tfasr.federated.folder import CLIENTS
 from tfasr.federated.plans import ClientPlan, client_plan
 from tfasr.federated.population import Population, client_pipeline
 from tfasr.federated.process import build_process
-from tfasr.models.building import build_model
-from tfasr.models.initialization import initialize
-from tfasr.models.layout import Layout, layout_without_weights, weights_hash
+from tfasr.models.layout import layout_without_weights
 from tfasr.study.ranking import Ranking
 from tfasr.text.tokenizer import Tokenizer, train_tokenizer
 from tfasr.training.checkpoints import Progress
@@ -99,8 +96,9 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> PreparedData:
 @pytest.fixture(scope="session")
 def origin(data: PreparedData, tmp_path_factory: pytest.TempPathFactory) -> Run:
     folder = tmp_path_factory.mktemp("origin") / "run"
+    # Of one block: every block takes seconds to trace.
     encoder = EncoderConfig(
-        num_blocks=2, dim=16, num_heads=2, conv_kernel=3, norm_groups=4, dropout=0.1
+        num_blocks=1, dim=16, num_heads=2, conv_kernel=3, norm_groups=4, dropout=0.1
     )
     config = TrainConfig(data=data.folder, run=folder, model=ModelConfig(encoder=encoder))
     run = Run.create(config, data)
@@ -110,15 +108,14 @@ def origin(data: PreparedData, tmp_path_factory: pytest.TempPathFactory) -> Run:
 
 
 @pytest.fixture(scope="session")
-def ranking(origin: Run, rank_blocks: Callable[..., Ranking]) -> Ranking:
+def ranking(rank_blocks: Callable[..., Ranking]) -> Ranking:
     """Block 1 is ambient, block 0 critical."""
-    model_hash = weights_hash(Layout(origin.trained_model()))
-    return rank_blocks({1: 0.1, 0: 0.5}, model_hash=model_hash)
+    return rank_blocks({1: 0.1, 0: 0.5})
 
 
 @pytest.fixture(scope="session")
 def make_config(origin: Run, data: PreparedData) -> Callable[[Path], FederateConfig]:
-    """One block at half its units, 4 rounds of 2 clients with 2 steps, written to a folder."""
+    """A block at half its units, 4 rounds of 2 clients with 2 steps, written to a folder."""
 
     def make(out: Path) -> FederateConfig:
         return FederateConfig(
@@ -175,9 +172,9 @@ def population(
 
 @pytest.fixture(scope="session")
 def plan(
-    make_config: Callable[[Path], FederateConfig], origin: Run, ranking: Ranking
+    make_config: Callable[[Path], FederateConfig], origin: Run, rank_blocks: Callable[..., Ranking]
 ) -> ClientPlan:
-    return client_plan(make_config(Path()).plan, origin.model_config, ranking)
+    return client_plan(make_config(Path()).plan, origin.model_config, rank_blocks({0: 0.1}))
 
 
 @pytest.fixture(scope="session")
@@ -193,30 +190,3 @@ def process(
 ) -> tff.learning.templates.LearningProcess:
     """Takes seconds to trace, so all tests of these settings share it."""
     return build_process(origin.model_config, plan, make_config(Path()))
-
-
-@pytest.fixture(scope="session")
-def one_block(origin: Run) -> tuple[ModelConfig, Callable[[], Any]]:
-    """A model of one block, and how to make it: every block takes seconds to trace."""
-    config = origin.model_config
-    config = replace(config, encoder=replace(config.encoder, num_blocks=1))
-
-    def make() -> Any:
-        model = build_model(config)
-        initialize(Layout(model), 0)
-        return model
-
-    return config, make
-
-
-@pytest.fixture(scope="session")
-def one_block_run(
-    one_block: tuple[ModelConfig, Callable[[], Any]],
-    data: PreparedData,
-    tmp_path_factory: pytest.TempPathFactory,
-) -> Run:
-    """A run of that model."""
-    folder = tmp_path_factory.mktemp("one_block") / "run"
-    run = Run.create(TrainConfig(data=data.folder, run=folder, model=one_block[0]), data)
-    run.checkpoints.save(tf.train.Checkpoint(model=run.initial_model()), Progress(step=1))
-    return run

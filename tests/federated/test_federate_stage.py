@@ -6,6 +6,7 @@ import pytest
 from pipelines import federate
 from tfasr.configs.federated import PlanConfig
 from tfasr.configs.loading import to_mapping, to_yaml
+from tfasr.federated import hosts
 
 pytestmark = pytest.mark.federated
 
@@ -55,7 +56,8 @@ def test_fewer_clients_than_a_round_wants_are_refused_before_anything_long(confi
         federate.run(replace(config, plan=FLAT, clients_per_round=2))
 
 
-def test_workers_that_are_not_there_are_refused_by_name(config, no_process):
+def test_workers_that_are_not_there_are_refused_by_name(config, no_process, monkeypatch):
+    monkeypatch.setattr(hosts, "ANSWER_SECONDS", 1)
     with socket.create_server(("localhost", 0)) as silent:
         address = f"localhost:{silent.getsockname()[1]}"
         with pytest.raises(ValueError, match=f"workers must answer; got nothing from {address}"):

@@ -1,5 +1,3 @@
-from dataclasses import replace
-
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -105,7 +103,6 @@ def test_clients_have_groups_in_turn():
 
 def test_each_client_trains_the_sub_model_of_its_group(origin, config, population):
     model_config = origin.model_config
-    model_config = replace(model_config, encoder=replace(model_config.encoder, num_blocks=1))
     plan = ClientPlan(units=[{"feed_forward_1": 16}], groups=2)
     submodels = SubModels(model_config, plan, config.seed)
     process = build_process(model_config, plan, config)

@@ -16,12 +16,10 @@ from tfasr.training.run import Run
 pytestmark = pytest.mark.federated
 
 
-def test_a_block_travels_as_its_seed_until_it_is_trained(
-    one_block_run, config, rank_blocks, population
-):
-    model_config = one_block_run.model_config
+def test_a_block_travels_as_its_seed_until_it_is_trained(origin, config, rank_blocks, population):
+    model_config = origin.model_config
     plan = PlanConfig(kind="ambient", blocks=1, rate=0.0, base_rate=0.0, chosen="seed_and_train")
-    config = replace(config, run=one_block_run.folder, plan=plan, rounds=2)
+    config = replace(config, plan=plan, rounds=2)
     first = client_plan(plan, model_config, rank_blocks({0: 0.1}))
     phases = build_phases(model_config, first, config)
     assert [phase.first for phase in phases] == [0, 1]
@@ -30,7 +28,7 @@ def test_a_block_travels_as_its_seed_until_it_is_trained(
         lambda done, total, **figures: None
     )
     weights = [Run(config.out).trained_model(step).variables for step in (1, 2)]
-    entries = Layout(one_block_run.trained_model()).entries
+    entries = Layout(origin.trained_model()).entries
     seeding = SeededBlocks(entries, (0,), config.seed)
     drawn = seeding.draw(seeding.seeds())
     kernel = [entry.name for entry in entries].index("block_0/feed_forward_1/up/kernel")

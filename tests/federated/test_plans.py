@@ -102,8 +102,9 @@ def test_dropped_parameters_are_what_the_rates_say(ranking):
         ("seed_and_train", (), (1,), ()),
     ],
 )
-def test_chosen_blocks_are_frozen_or_seeded(ranking, origin, chosen, frozen, seeded, later):
+def test_chosen_blocks_are_frozen_or_seeded(ranking, chosen, frozen, seeded, later):
     config = PlanConfig(kind="ambient", blocks=1, rate=0.0, base_rate=0.0, chosen=chosen)
-    plan = client_plan(config, origin.model_config, ranking)
+    model = replace(TINY, encoder=replace(TINY.encoder, num_blocks=2))
+    plan = client_plan(config, model, ranking)
     assert (plan.frozen, plan.seeded) == (frozen, seeded)
     assert later_plan(plan) == replace(plan, seeded=later)

@@ -13,6 +13,8 @@ from tfasr.federated.rounds import Server
 from tfasr.federated.submodels import SubModels
 from tfasr.federated.workers import worker_context
 from tfasr.losses.ctc import ctc_loss
+from tfasr.models.building import build_model
+from tfasr.models.initialization import initialize
 from tfasr.models.layout import Layout
 
 pytestmark = pytest.mark.federated
@@ -63,11 +65,24 @@ def averaged_by_hand(model, datasets, config):
     return [s + u / total for s, u in zip(start, updates, strict=True)]
 
 
-@pytest.mark.parametrize("client_proximal", [0.0, 5.0])
+@pytest.fixture(scope="module")
+def make(origin):
+    """Makes the model with its first weights."""
+
+    def make():
+        model = build_model(origin.model_config)
+        initialize(Layout(model), 0)
+        return model
+
+    return make
+
+
+# The proximal term by itself is worked out by hand in tests/federated/test_optimizers.py.
+@pytest.mark.parametrize("client_proximal", [0.0, pytest.param(5.0, marks=pytest.mark.slow)])
 def test_nothing_dropped_is_federated_averaging(
-    one_block, full_config, population, client_proximal
+    origin, make, full_config, population, client_proximal
 ):
-    model_config, make = one_block
+    model_config = origin.model_config
     full_config = replace(full_config, client_proximal=client_proximal)
     plan = client_plan(full_config.plan, model_config)
     process, model = build_process(model_config, plan, full_config), make()
@@ -106,26 +121,25 @@ SEEDED = {
 
 
 @pytest.fixture(scope="module")
-def seeded(one_block, make_config):
+def seeded(origin, make_config):
     """Processes of a block that is drawn from its seed, and what is sent of it."""
     made = {}
 
-    def make(name):
+    def process_of(name):
         if name not in made:
-            config = make_config(Path())
-            process = build_process(one_block[0], SEEDED[name], config)
-            made[name] = process, SubModels(one_block[0], SEEDED[name], config.seed)
+            config, model = make_config(Path()), origin.model_config
+            process = build_process(model, SEEDED[name], config)
+            made[name] = process, SubModels(model, SEEDED[name], config.seed)
         return made[name]
 
-    return make
+    return process_of
 
 
-@pytest.mark.parametrize("name", SEEDED)
-def test_seeded_blocks_are_trained_from_their_draws_or_left_alone(
-    one_block, seeded, population, name
-):
+# One that is trained from its draw is also in tests/federated/test_phases.py.
+@pytest.mark.parametrize("name", [pytest.param("trained", marks=pytest.mark.slow), "frozen"])
+def test_seeded_blocks_are_trained_from_their_draws_or_left_alone(make, seeded, population, name):
     process, submodels = seeded(name)
-    model = one_block[1]()
+    model = make()
     for place, value in submodels.seeding.draw(submodels.seeding.seeds()).items():
         model.variables[place].assign(value)
     before = values(model)
@@ -139,8 +153,8 @@ def test_seeded_blocks_are_trained_from_their_draws_or_left_alone(
     assert moved == {None, 0} - set(SEEDED[name].frozen)
 
 
-def test_a_round_stops_where_a_seed_does_not_give_the_server_s_block(one_block, seeded, population):
-    model = one_block[1]()
+def test_a_round_stops_where_a_seed_does_not_give_the_server_s_block(make, seeded, population):
+    model = make()
     for entry in Layout(model).entries:
         entry.variable.assign_add(tf.ones_like(entry.variable))
     server = Server(seeded("frozen")[0], model)
@@ -172,9 +186,11 @@ SHARE = float(1 - np.float32(0.999))
     ids=["momentum", "adam", "yogi"],
 )
 def test_a_coordinate_that_was_not_trained_keeps_its_weight_and_state(
-    one_block, config, server, memory
+    origin, config, server, memory
 ):
-    submodels = SubModels(one_block[0], ClientPlan(units=[{"feed_forward_2": 32}]), config.seed)
+    submodels = SubModels(
+        origin.model_config, ClientPlan(units=[{"feed_forward_2": 32}]), config.seed
+    )
     finalizer = build_finalizer(
         submodels,
         server_optimizer(replace(config, server=server)),
@@ -204,4 +220,4 @@ def test_batch_normalisation_is_refused(origin, config):
     model = origin.model_config
     model = replace(model, encoder=replace(model.encoder, conv_norm="batch"))
     with pytest.raises(ValueError, match="conv_norm=batch"):
-        build_process(model, ClientPlan(units=[{}] * 2), config)
+        build_process(model, ClientPlan(units=[{}]), config)

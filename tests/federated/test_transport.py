@@ -45,8 +45,8 @@ HALF = {"feed_forward_1": 32, "feed_forward_2": 32}
         ("mean", {"groups": 2, "seeded": (0,)}),
     ],
 )
-def test_every_way_of_sending_is_counted(one_block, config, aggregator, settings):
-    model, _ = one_block
+def test_every_way_of_sending_is_counted(origin, config, aggregator, settings):
+    model = origin.model_config
     plan = ClientPlan(units=[HALF], **settings)
     config = replace(config, aggregator=aggregator)
     layouts = (layout_without_weights(model), layout_without_weights(model, plan.units))
