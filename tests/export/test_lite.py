@@ -40,7 +40,16 @@ def made(request, tiny_run, noise):
     return lite, heard, pieces
 
 
-@pytest.mark.parametrize("form", ["float", "float16"])
+@pytest.mark.parametrize(
+    ("made", "form"),
+    [
+        ("ctc", "float"),
+        ("ctc", "float16"),
+        ("transducer", "float"),
+        pytest.param("transducer", "float16", marks=pytest.mark.slow),
+    ],
+    indirect=["made"],
+)
 def test_floats_give_the_text_of_the_model_at_once_and_in_steps(made, noise, form):
     lite, heard, pieces = made
     runner = LiteRunner(lite.convert(form), pieces)

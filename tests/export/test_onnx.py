@@ -17,7 +17,9 @@ pytest.importorskip("tf2onnx", reason="ONNX is optional")
 
 @pytest.mark.parametrize("trained", [0.3, 0.0], ids=["trained", "biases_of_zero"])
 def test_utterances_heard_together_give_the_text_of_each_alone(tiny_run, noise, trained):
-    model = build_model(tiny_run.model_config)
+    # Two blocks are heard in tests/pipelines/test_export.py.
+    encoder = replace(tiny_run.model_config.encoder, num_blocks=1)
+    model = build_model(replace(tiny_run.model_config, encoder=encoder))
     initialize(Layout(model), 0)
     # Weights of noise, so that the model babbles.
     for number, variable in enumerate(model.trainable_variables):

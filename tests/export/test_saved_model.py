@@ -41,16 +41,28 @@ def save(run, folder, frozen, form="constant"):
     return folder
 
 
+class Made(dict):
+    """Makes what is asked for by a key, once."""
+
+    def __init__(self, make):
+        super().__init__()
+        self.make = make
+
+    def __missing__(self, key):
+        self[key] = self.make(key)
+        return self[key]
+
+
 @pytest.fixture(scope="module")
 def folders(tiny_run, tmp_path_factory):
     """By frozen blocks."""
     root = tmp_path_factory.mktemp("exported")
-    return {f: save(tiny_run, root / f"{len(f)}", f) for f in ((), (1,), (0, 1))}
+    return Made(lambda frozen: save(tiny_run, root / f"{len(frozen)}", frozen))
 
 
 @pytest.fixture(scope="module")
 def models(folders):
-    return {frozen: tf.saved_model.load(str(folder)) for frozen, folder in folders.items()}
+    return Made(lambda frozen: tf.saved_model.load(str(folders[frozen])))
 
 
 @pytest.fixture(scope="module")
@@ -87,7 +99,9 @@ def padded(waveforms):
     return tf.constant(batch), tf.constant(lengths)
 
 
-frozen_blocks = pytest.mark.parametrize("frozen", [(), (1,), (0, 1)])
+frozen_blocks = pytest.mark.parametrize(
+    "frozen", [(), (1,), pytest.param((0, 1), marks=pytest.mark.slow)]
+)
 
 
 def test_the_model_babbles_so_that_texts_mean_something(texts):
@@ -207,7 +221,7 @@ def test_channels_are_averaged(models, waveforms, texts):
     assert ask(models[()], [wav_bytes(stereo, 8000)]) == [texts["test-00"]]
 
 
-@pytest.mark.parametrize("frozen", [(), (0, 1)])
+@frozen_blocks
 def test_only_stock_operations_are_used(models, frozen):
     for signature in models[frozen].signatures.values():
         graph = signature.graph.as_graph_def()
@@ -242,6 +256,12 @@ def formed(tiny_run, tmp_path_factory):
     return {form: save(tiny_run, root / form, (1,), form) for form in ("seed", "int8", "pruned")}
 
 
+@pytest.fixture(scope="module")
+def loaded(formed):
+    """Those models."""
+    return Made(lambda form: tf.saved_model.load(str(formed[form])))
+
+
 def by_session(folder, audio):
     """Asks as TensorFlow Serving does."""
     with tf.compat.v1.Session(graph=tf.Graph()) as session:
@@ -253,7 +273,7 @@ def by_session(folder, audio):
 
 @pytest.mark.parametrize("form", ["seed", "int8", "pruned"])
 def test_a_form_gives_the_text_of_the_settled_model(
-    formed, tiny_run, tiny_data, waveforms, texts, form
+    formed, loaded, tiny_run, tiny_data, waveforms, texts, form
 ):
     settled = tiny_run.trained_model()
     Freezing(blocks=(1,), form=form, run_seed=tiny_run.config.seed).settle(settled)
@@ -263,7 +283,7 @@ def test_a_form_gives_the_text_of_the_settled_model(
     transcribe = model_transcriber(settled, tiny_run.tokenizer.pieces)
     expected = {h.utterance_id: h.text for h in transcribe_batches(transcribe, batches)}
     audio = [wav(waveforms[name]) for name in expected]
-    assert ask(tf.saved_model.load(str(formed[form])), audio) == list(expected.values())
+    assert ask(loaded[form], audio) == list(expected.values())
     assert by_session(formed[form], audio) == list(expected.values())
     if form != "int8":
         assert expected != texts
@@ -286,8 +306,7 @@ def test_a_rebuilt_block_is_in_no_variable(folders, formed, form):
     assert size(formed[form]) < size(folders[(1,)]) + 10_000
 
 
-def test_a_model_from_seeds_draws_what_the_run_would(formed, tiny_run):
-    loaded = tf.saved_model.load(str(formed["seed"]))
+def test_a_model_from_seeds_draws_what_the_run_would(loaded, tiny_run):
     drawn = [
         initial_value(entry, tiny_run.config.seed, 1).numpy()
         for entry in Layout(tiny_run.initial_model()).of_block(1)
@@ -295,16 +314,16 @@ def test_a_model_from_seeds_draws_what_the_run_would(formed, tiny_run):
     ]
     values = [
         tf.raw_ops.ReadVariableOp(resource=each.resource_handle, dtype=tf.float32).numpy()
-        for each in loaded.resources
+        for each in loaded["seed"].resources
     ]
     assert len(values) == len(drawn) > 8
     for value in values:
         assert any(np.array_equal(value, own) for own in drawn)
 
 
-def test_two_loads_of_a_model_from_seeds_do_not_disturb_each_other(formed, waveforms):
+def test_two_loads_of_a_model_from_seeds_do_not_disturb_each_other(formed, loaded, waveforms):
     audio = [wav(waveforms["test-00"])]
-    first = tf.saved_model.load(str(formed["seed"]))
+    first = loaded["seed"]
     before = ask(first, audio)
     second = tf.saved_model.load(str(formed["seed"]))
     assert ask(second, audio) == before

@@ -26,7 +26,8 @@ def recognisers(tiny_run, noise):
     }
     made = {}
     for name, settings in parts.items():
-        model = build_model(replace(tiny_run.model_config, **settings))
+        encoder = replace(tiny_run.model_config.encoder, num_blocks=1)
+        model = build_model(replace(tiny_run.model_config, encoder=encoder, **settings))
         initialize(Layout(model), 0)
         for number, variable in enumerate(model.trainable_variables):
             variable.assign_add(0.3 * noise(*variable.shape, seed=number))
