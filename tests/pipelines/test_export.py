@@ -1,5 +1,8 @@
+import contextlib
+import io
 import shutil
 from dataclasses import asdict, replace
+from importlib.util import find_spec
 
 import numpy as np
 import pytest
@@ -95,18 +98,24 @@ def test_a_ranking_of_another_model_is_refused(config, ranking, tmp_path):
     assert not config.out.exists()
 
 
-def test_an_adapted_run_goes_by_the_ranking_of_the_run_it_came_from(
-    config, ranking, tiny_run, tmp_path
-):
-    other = tmp_path / "ranking.json"
+@pytest.fixture(scope="module")
+def adapted(config, ranking, tiny_run):
+    """What is frozen as seeds, under a margin, in a run that came from the one that is ranked."""
+    other = config.out.parent / "other.json"
     replace(ranking, model_hash="a" * 64).write(other)
-    config = replace(config, freeze=FreezeConfig(blocks=1, ranking=other), out=tmp_path / "x")
+    # Block 1's interval ends at 0.11, block 0's at 0.51.
+    freeze = FreezeConfig(ranking=other, margin=0.2, as_="seed", draw=2)
     origin = tiny_run.folder / "origin.json"
     write_json(origin, {"model_hash": "a" * 64})
     try:
-        assert export(config)["frozen"]["blocks"] == [1]
+        return export(replace(config, freeze=freeze, out=config.out.with_name("adapted")))["frozen"]
     finally:
         origin.unlink()
+
+
+def test_an_adapted_run_goes_by_the_ranking_of_the_run_it_came_from(adapted):
+    assert adapted["ranking"].endswith("other.json")
+    assert adapted["blocks"] == [1]
 
 
 def test_more_blocks_than_there_are_are_refused(config, tmp_path):
@@ -121,13 +130,10 @@ def test_a_run_that_was_not_studied_is_told(config, tmp_path):
         export(replace(config, freeze=freeze, out=tmp_path / "x"))
 
 
-def test_blocks_under_a_margin_are_frozen_in_the_form_that_is_asked(config, tiny_run, tmp_path):
-    # Block 1's interval ends at 0.11, block 0's at 0.51.
-    freeze = replace(config.freeze, blocks=0, margin=0.2, as_="seed", draw=2)
-    frozen = export(replace(config, freeze=freeze, out=tmp_path / "x"))["frozen"]
+def test_blocks_under_a_margin_are_frozen_in_the_form_that_is_asked(adapted, tiny_run):
     seed = tiny_run.config.seed
-    assert (frozen["as"], frozen["blocks"]) == ("seed", [1])
-    assert (frozen["seed"], frozen["draw"]) == (seed, 2)
+    assert (adapted["as"], adapted["blocks"]) == ("seed", [1])
+    assert (adapted["seed"], adapted["draw"]) == (seed, 2)
 
 
 def test_a_margin_that_no_block_is_under_freezes_none(config, tmp_path):
@@ -218,24 +224,34 @@ def test_a_sweep_writes_its_table_and_the_smallest(config, tiny_data, tmp_path, 
     assert "smallest within 99 points: 1 as pruned" in capsys.readouterr().out
 
 
-def test_all_that_was_exported_and_the_server_write_the_same(config, tiny_data, tmp_path, capsys):
-    out = tmp_path / "compared"
-    about = export(replace(config, out=out, lite=("float",), parity=4, data=tiny_data.folder))
-    assert "server: word error rate" in capsys.readouterr().out
+@pytest.fixture(scope="module")
+def compared(config, tiny_data):
+    """Folder of a model in all forms that can be made here, what it is, and what was said of it."""
+    out, onnx = config.out.with_name("compared"), find_spec("tf2onnx") is not None
+    with contextlib.redirect_stdout(io.StringIO()) as told:
+        about = export(
+            replace(config, out=out, lite=("float",), onnx=onnx, parity=4, data=tiny_data.folder)
+        )
+    return out, about, told.getvalue()
+
+
+def test_all_that_was_exported_and_the_server_write_the_same(compared, capsys):
+    out, about, told = compared
+    assert "server: word error rate" in told
     assert {"lite/float.tflite", "lite/pieces.json"} <= about["files"].keys()
     check(out)
     assert "are TensorFlow's own, of its 1 LiteRT models LiteRT's\n" in capsys.readouterr().out
     found = read_json(out / "parity-1.json")
     assert found["utterances"] == 4
-    assert found["differences"] == {"float": [], "saved_model": [], "server": []}
+    differences = {name: rows for name, rows in found["differences"].items() if name != "onnx"}
+    assert differences == {"float": [], "saved_model": [], "server": []}
     wers = {name: values["wer"] for name, values in found["evaluations"].items()}
     assert len(set(wers.values())) == 1
 
 
-def test_an_onnx_model_writes_the_same(config, tiny_data, tmp_path):
+def test_an_onnx_model_writes_the_same(compared):
     pytest.importorskip("tf2onnx", reason="ONNX is optional")
-    out = tmp_path / "compared"
-    about = export(replace(config, out=out, onnx=True, parity=2, data=tiny_data.folder))
+    out, about, _ = compared
     assert {"onnx/model.onnx", "onnx/pieces.json"} <= about["files"].keys()
     assert read_json(out / "parity-1.json")["differences"]["onnx"] == []
 
