@@ -202,7 +202,12 @@ def losses_and_gradients(model, features, num_frames, seed):
     ("config", "precision", "in_graph"),
     [
         (CONFIG, "float32", False),
-        (replace(DEEP, encoder=replace(DEEP.encoder, num_blocks=1)), "float32", True),
+        pytest.param(
+            replace(DEEP, encoder=replace(DEEP.encoder, num_blocks=1)),
+            "float32",
+            True,
+            marks=pytest.mark.slow,
+        ),
         (DEEP, "mixed_bfloat16", False),
         (
             replace(STREAMING, encoder=replace(STREAMING.encoder, num_blocks=1, stack_at=0)),

@@ -6,6 +6,7 @@ import tensorflow as tf
 from tensorflow.python.framework.config import disable_op_determinism
 
 from tfasr.artifacts.files import read_json_lines
+from tfasr.configs.data import BatchConfig
 from tfasr.configs.features import AugmentConfig, SpecAugmentConfig
 from tfasr.configs.model import ModelConfig, TransformerConfig
 from tfasr.configs.training import OptimizerConfig
@@ -32,12 +33,16 @@ def one_order_of_sums():
 
 @pytest.fixture(scope="module")
 def config(tiny_config, tmp_path_factory):
-    """One block on plain features; eight steps are two epochs."""
-    config = tiny_config(tmp_path_factory.mktemp("loop") / "run", steps=8, valid_every=4)
-    encoder = replace(config.model.encoder, num_blocks=1)
+    """One block on plain features; eight steps are two epochs, of batches of one shape."""
+    # Each shape takes seconds to compile.
+    batching = BatchConfig(batch_seconds=2.3, num_buckets=1, max_seconds=5.0)
+    # A Transformer is traced in half of a Conformer's time, which tests/flow/test_killed.py trains.
+    transformer = TransformerConfig(num_blocks=1, dim=16, num_heads=2, ff_units=24)
+    folder = tmp_path_factory.mktemp("loop") / "run"
+    config = tiny_config(folder, steps=8, valid_every=4, batching=batching)
     return replace(
         config,
-        model=replace(config.model, encoder=encoder),
+        model=ModelConfig(family="transformer", transformer=transformer),
         augmentation=AugmentConfig(speeds=(1.0,), gain_db=(0.0, 0.0)),
         masking=SpecAugmentConfig(frequency_masks=1, frequency_width=1, time_masks=0),
         checkpoint_every=3,
