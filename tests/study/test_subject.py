@@ -36,26 +36,34 @@ def test_other_utterances_have_another_hash(subject, config):
     assert fewer.data_hash != subject.data_hash
 
 
-def test_a_study_that_was_interrupted_goes_on(config, subject):
-    blocks = each_block(subject.layout)
-    seen = []
-    subject.evaluate(blocks[:1], lambda *done: seen.append(done))
+@pytest.fixture(scope="module")
+def finished(tiny_run, tiny_data, tmp_path_factory):
+    """A study of each block, interrupted after one: what that found, and what was reported."""
+    out, seen = tmp_path_factory.mktemp("finished"), []
+    config = StudyConfig(run=tiny_run.folder, data=tiny_data.folder, out=out, draws=1)
+    first = Subject(config, step=0, seeds=[1])
+    blocks = each_block(first.layout)
+    first.evaluate(blocks[:1], lambda *done: seen.append(done))
     again = Subject(config, step=0, seeds=[1])
     before = again.results[blocks[0]].rerandomised
     again.evaluate(blocks, lambda *done: seen.append(done))
+    return again, before, seen
+
+
+def test_a_study_that_was_interrupted_goes_on(finished):
+    subject, before, seen = finished
     assert seen == [(1, 1), (2, 2)]
-    np.testing.assert_array_equal(again.results[blocks[0]].rerandomised, before)
+    block = each_block(subject.layout)[0]
+    np.testing.assert_array_equal(subject.results[block].rerandomised, before)
 
 
-def test_processes_find_what_one_does(config, subject, tmp_path):
-    blocks = each_block(subject.layout)
-    subject.evaluate(blocks, lambda *done: None)
-    several = Subject(replace(config, out=tmp_path / "other", jobs=2), step=0, seeds=[1])
-    seen = []
+def test_processes_find_what_one_does(config, finished):
+    several, seen = Subject(replace(config, jobs=2), step=0, seeds=[1]), []
+    blocks = each_block(several.layout)
     evaluate_in_processes(several, blocks, lambda *done: seen.append(done))
     assert seen[-1] == (2, 2)
     for block in blocks:
-        ours, expected = several.results[block], subject.results[block]
+        ours, expected = several.results[block], finished[0].results[block]
         np.testing.assert_array_equal(ours.reinitialised, expected.reinitialised)
         np.testing.assert_array_equal(ours.rerandomised, expected.rerandomised)
 
