@@ -280,7 +280,7 @@ class ClientPipeline:
             tf.TensorSpec([len(_DRAWS), 2], tf.int64),
         ]
 
-        @tf.function(input_signature=signature)
+        @tf.function(input_signature=signature, autograph=False)
         def trace(file: tf.Tensor, counts: tf.Tensor, seeds: tf.Tensor) -> tf.Tensor:
             return tf.data.experimental.to_variant(self._batches(file, counts, seeds))
 
