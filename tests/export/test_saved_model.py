@@ -253,13 +253,19 @@ def test_the_model_needs_tensorflow_alone(folders, texts, waveforms, tmp_path):
 def formed(tiny_run, tmp_path_factory):
     """Folders of models whose block 1 has each form."""
     root = tmp_path_factory.mktemp("formed")
-    return {form: save(tiny_run, root / form, (1,), form) for form in ("seed", "int8", "pruned")}
+    return Made(lambda form: save(tiny_run, root / form, (1,), form))
 
 
 @pytest.fixture(scope="module")
 def loaded(formed):
     """Those models."""
     return Made(lambda form: tf.saved_model.load(str(formed[form])))
+
+
+# What a pruned model gives is in tests/export/test_freeze.py; its export is like any other's.
+forms = pytest.mark.parametrize(
+    "form", ["seed", "int8", pytest.param("pruned", marks=pytest.mark.slow)]
+)
 
 
 def by_session(folder, audio):
@@ -271,7 +277,7 @@ def by_session(folder, audio):
         return [t.decode() for t in session.run(signature.outputs["text"].name, fed)]
 
 
-@pytest.mark.parametrize("form", ["seed", "int8", "pruned"])
+@forms
 def test_a_form_gives_the_text_of_the_settled_model(
     formed, loaded, tiny_run, tiny_data, waveforms, texts, form
 ):
@@ -353,7 +359,7 @@ def test_the_forms_take_ever_less_room(tiny_run, tmp_path):
     assert sizes["seed"] > sizes["pruned"]
 
 
-@pytest.mark.parametrize("form", ["seed", "int8", "pruned"])
+@forms
 def test_a_form_uses_stock_operations_only(formed, form):
     saved = SavedModel.FromString((formed[form] / "saved_model.pb").read_bytes())
     assert custom_operations(saved.meta_graphs[0].graph_def) == []

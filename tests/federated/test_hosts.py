@@ -202,10 +202,11 @@ def test_a_round_without_workers_fails_by_name_and_the_run_goes_on_from_it(
         np.testing.assert_array_equal(ours, theirs)
 
 
-def test_an_address_that_does_not_answer_is_refused_by_name():
+def test_an_address_that_does_not_answer_is_refused_by_name(monkeypatch):
+    monkeypatch.setattr("tfasr.federated.hosts.ANSWER_SECONDS", 1)
     with socket.create_server(("localhost", 0)) as silent:
         port = silent.getsockname()[1]
-        told = rf"got nothing from localhost:{port} in 5 s\. Start one there with .* --port {port}"
+        told = rf"got nothing from localhost:{port} in 1 s\. Start one there with .* --port {port}"
         with pytest.raises(ValueError, match=told):
             require_answers([f"localhost:{port}"])
 
