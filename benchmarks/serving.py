@@ -7,7 +7,8 @@ Of an exported model and strings of digits that espeak-ng speaks, 2 to 4 s each:
 - `batching_gain`: how many times as many are answered as by a server that hears one at a time;
 - `p99_over_p50`: of the latency where requests come at random, at 70 % of what the server can do;
 - `lost`: of all these requests and more, 10,000 together, those that got no answer or another's;
-- `memory_growth`: megabytes of the server after them over those after its first requests.
+- `memory_growth`: megabytes of the server after them over those after a third of them: before, it
+  meets shapes that it has not seen, for each of which oneDNN keeps its preparations.
 
 The server, the load and the SavedModel have processes of their own. They run in turn, so that a
 change of the machine's speed meets all, and a ratio is the median of the rounds'.
@@ -136,11 +137,11 @@ def _measure_load(model: Path, requests: int, rounds: int) -> dict[str, float | 
         for one in (server, alone):
             one.ask(each)
             one.rates.clear()
-        before = server.megabytes
         for _ in range(rounds):
             direct.take()
             server.ask(each)
             alone.ask(each)
+        before = server.megabytes
         spread = server.ask(2 * each, rate=_SHARE * median(server.rates))
         server.ask(max(_CLIENTS, requests - server.requests))
         grown = server.megabytes - before

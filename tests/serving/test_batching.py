@@ -52,6 +52,41 @@ def test_utterances_side_by_side_share_a_call_and_each_gets_its_own_answer():
     assert model.batches == [("s", [0, 1, 2, 3, 4])]
 
 
+class Together:
+    """Answers once two calls of it are under way."""
+
+    def __init__(self):
+        self.met = threading.Barrier(2, timeout=20)
+
+    def answers(self, signature, values):
+        self.met.wait()
+        return [{"text": f"{signature} {value}"} for value in values]
+
+
+def test_two_batches_are_heard_at_once():
+    model = Together()
+    asks = [(model, "s", value, 1.0) for value in range(4)]
+    assert heard(asks, max_batch=2, parallel=2) == ["s 0", "s 1", "s 2", "s 3"]
+
+
+def test_no_more_batches_than_are_wanted_are_heard_at_once():
+    model, most, now = Echo(), [], threading.Semaphore(2)
+
+    class Counted:
+        def answers(self, signature, values):
+            assert now.acquire(blocking=False)
+            most.append(len(values))
+            try:
+                return model.answers(signature, values)
+            finally:
+                now.release()
+
+    counted = Counted()
+    asks = [(counted, "s", value, 1.0) for value in range(12)]
+    assert heard(asks, max_batch=2, parallel=2) == [f"s {value}" for value in range(12)]
+    assert most == [2] * 6
+
+
 def test_a_full_batch_does_not_wait():
     model = Echo()
     texts = heard(
@@ -92,7 +127,7 @@ def test_an_utterance_that_nobody_waits_for_is_not_heard():
 
     async def run():
         async with Batcher(
-            GatheringConfig(delay_seconds=0.0), stop_seconds=5.0, on_batch=ignore
+            GatheringConfig(delay_seconds=0.0, parallel=1), stop_seconds=5.0, on_batch=ignore
         ) as batcher:
             first = asyncio.create_task(batcher.answer(model, "s", 1, 1.0))
             await asyncio.to_thread(model.asked.wait, 20)

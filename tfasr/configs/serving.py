@@ -26,6 +26,8 @@ class GatheringConfig:
             a longer utterance goes alone.
         delay_seconds: Longest that an utterance waits for company while the model is idle, in
             seconds. Company that arrives while the model works waits no longer for it.
+        parallel: Calls of the model at once. A call keeps few cores busy throughout, and with two
+            the requests of one batch are read while another is heard.
         queue: Most utterances in the server, from the end of their upload to their answer;
             beyond, requests are answered 503 and when to come again.
         deadline_seconds: Longest from the end of an upload to its answer, in seconds; beyond,
@@ -36,6 +38,7 @@ class GatheringConfig:
     max_batch: int = 16
     batch_seconds: float = 240.0
     delay_seconds: float = 0.005
+    parallel: int = 2
     queue: int = 256
     deadline_seconds: float = 60.0
     decode_threads: int = 2
@@ -43,7 +46,8 @@ class GatheringConfig:
     def __post_init__(self) -> None:
         _check_positive(
             self,
-            *("max_batch", "batch_seconds", "queue", "deadline_seconds", "decode_threads"),
+            *("max_batch", "batch_seconds", "parallel", "queue"),
+            *("deadline_seconds", "decode_threads"),
             prefix="gathering.",
         )
         if not 0 <= self.delay_seconds < self.deadline_seconds:

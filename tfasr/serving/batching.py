@@ -34,7 +34,7 @@ class _Waiting:
 
 
 class Batcher:
-    """Gathers utterances and has them heard, one batch at a time, in a thread.
+    """Gathers utterances and has them heard, in threads, so many batches at a time.
 
     A batch is of one model and one signature, in the order in which its utterances came. It
     starts when it is full, or when its first utterance has waited the delay. Where a batch
@@ -63,9 +63,11 @@ class Batcher:
         self._filled = asyncio.Event()
         self._full = asyncio.Event()
         self._seconds_each = 0.0
+        self._idle = asyncio.Semaphore(config.parallel)
+        self._hearing: set[asyncio.Task[None]] = set()
 
     async def __aenter__(self) -> Self:
-        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="model")
+        self._threads = ThreadPoolExecutor(self.config.parallel, thread_name_prefix="model")
         self._task = asyncio.create_task(self._serve())
         return self
 
@@ -74,12 +76,13 @@ class Batcher:
             async with asyncio.timeout(self._stop_seconds):
                 while self.room.used:
                     await asyncio.sleep(0.01)
-        self._task.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await self._task
+        tasks = [self._task, *self._hearing]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
         for waiting in self._queue:
             waiting.answer.cancel()
-        self._thread.shutdown(wait=False, cancel_futures=True)
+        self._threads.shutdown(wait=False, cancel_futures=True)
 
     @property
     def waiting(self) -> int:
@@ -115,11 +118,19 @@ class Batcher:
 
     async def _serve(self) -> None:
         while True:
-            await self._filled.wait()
-            await self._company()
-            batch = self._take()
-            if batch:
-                await self._hear(batch)
+            await self._idle.acquire()
+            batch: list[_Waiting] = []
+            while not batch:
+                await self._filled.wait()
+                await self._company()
+                batch = self._take()
+            task = asyncio.create_task(self._hear(batch))
+            self._hearing.add(task)
+            task.add_done_callback(self._heard)
+
+    def _heard(self, task: asyncio.Task[None]) -> None:
+        self._hearing.discard(task)
+        self._idle.release()
 
     async def _company(self) -> None:
         due = self._queue[0].since + self.config.delay_seconds
@@ -162,7 +173,7 @@ class Batcher:
         values = [waiting.value for waiting in batch]
         try:
             answers = await loop.run_in_executor(
-                self._thread, first.model.answers, first.signature, values
+                self._threads, first.model.answers, first.signature, values
             )
             heard = list(zip(batch, answers, strict=True))
         except asyncio.CancelledError:
@@ -187,7 +198,7 @@ class Batcher:
         self._seconds_each = (1 - _WEIGHT) * before + _WEIGHT * each
 
     def _expected_seconds(self) -> float:
-        return self.room.used * self._seconds_each
+        return self.room.used * self._seconds_each / self.config.parallel
 
 
 def _end(waiting: _Waiting, result: Answer | Exception) -> None:
