@@ -75,6 +75,9 @@ def main() -> None:
     )
     parser.add_argument("--sizes", default="s,m,l", help="of s, m, l, by commas")
     parser.add_argument("--rounds", type=int, default=5, help="steps of each")
+    parser.add_argument(
+        "--torch", default=",".join(_MODES), help="its modes, by commas; to compile takes minutes"
+    )
     parser.add_argument("--peers", type=Path, default=Path("work/peers"), help="environments")
     parser.add_argument("--json", action="store_true", help="end with one line of JSON")
     parser.add_argument("--take", nargs=3, help=argparse.SUPPRESS)
@@ -94,7 +97,7 @@ def main() -> None:
             operations = _write_case(PRESETS[_SIZES[size]], _BATCH[size], Path(folder))
             # One precision at a time: their memory together is more than a desktop's.
             for precision in _PRECISIONS:
-                started = _workers(size, precision, folder, arguments.peers)
+                started = _workers(size, precision, folder, arguments)
                 take_turns(started, arguments.rounds)
                 gigabytes |= {name: worker.finish() for name, worker in started.items()}
                 workers |= started
@@ -117,12 +120,15 @@ def _write_case(config: ModelConfig, batch: int, folder: Path) -> float:
     return forward_operations(write_twin(config, folder, _SEED), batch, _FRAMES)
 
 
-def _workers(size: str, precision: str, folder: str, peers: Path) -> dict[str, StepWorker]:
+def _workers(
+    size: str, precision: str, folder: str, arguments: argparse.Namespace
+) -> dict[str, StepWorker]:
     """Starts what is measured in one precision."""
+    peers = arguments.peers
     ours = [sys.executable, "-m", "benchmarks.training", "--take", size, precision, folder]
     workers = {f"ours {precision}": StepWorker(ours), f"limit {precision}": limit(precision)}
     torch = TORCH.python(peers)
-    for mode in _MODES if torch else ():
+    for mode in arguments.torch.split(",") if torch else ():
         command = [str(torch), "-m", "benchmarks.torch_conformer_step", folder, precision, mode]
         compiled = peers.resolve() / "torch" / "compiled" / size / precision
         workers[f"torch {precision} {mode}"] = StepWorker([*command, str(compiled)])
