@@ -75,17 +75,26 @@ def settled(layer, shape):
     "make",
     [
         lambda: LayerNorm(),
+        lambda: LayerNorm(epsilon=1e-9),
         lambda: MaskedGroupNorm(2),
         lambda: RelativeAttention(2),
         lambda: ChunkedAttention(2),
         lambda: ConvolutionModule(3, norm_groups=2),
     ],
-    ids=["layer_norm", "group_norm", "attention", "chunked_attention", "convolution"],
+    ids=[
+        "layer_norm",
+        "layer_norm_of_small_epsilon",
+        "group_norm",
+        "attention",
+        "chunked_attention",
+        "convolution",
+    ],
 )
 def test_the_form_for_inference_gives_what_the_plain_one_does(make):
     layer = settled(make(), [None, None, 8])
     masked = {} if isinstance(layer, LayerNorm) else {"mask": tf.sequence_mask([6, 3], 6)}
     x = tf.constant(np.random.default_rng(1).normal(2, 3, [2, 6, 8]), tf.float32)
+    x = tf.concat([x, 1e-3 * x], 0) if isinstance(layer, LayerNorm) else x
 
     @tf.function(input_signature=[tf.TensorSpec([None, None, 8])], autograph=False)
     def inferred(x):

@@ -94,7 +94,7 @@ class Chain:
 
     def __call__(self, *tensors: tf.Tensor, **settings: Any) -> tf.Tensor:
         if is_inferring():
-            # A gradient of one's own is saved with a model, and takes half of its load time.
+            # A gradient of one's own is saved with a model, and takes a fifth of its load time.
             return self.forward(*tensors, **settings)[0]
 
         @tf.custom_gradient

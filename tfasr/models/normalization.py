@@ -44,10 +44,18 @@ def _inferred_layer_norm(
     """As the graph optimiser knows oneDNN's layer norm: frames are the channels of an image."""
     frames = tf.reduce_prod(tf.shape(x)[:-1])
     image = tf.reshape(tf.cast(x, tf.float32), [1, frames, x.shape[-1], 1])
-    normal, _, _ = tf.compat.v1.nn.fused_batch_norm(
-        image, tf.ones([frames]), tf.zeros([frames]), epsilon=epsilon, data_format="NCHW"
+    # That of `tf.nn` has no epsilon under 1.001e-5.
+    normal = tf.raw_ops.FusedBatchNormV3(
+        x=image,
+        scale=tf.ones([frames]),
+        offset=tf.zeros([frames]),
+        mean=tf.zeros([0]),
+        variance=tf.zeros([0]),
+        epsilon=epsilon,
+        data_format="NCHW",
+        is_training=True,
     )
-    y = tf.reshape(normal, tf.shape(x)) * tf.cast(gamma, tf.float32) + tf.cast(beta, tf.float32)
+    y = tf.reshape(normal.y, tf.shape(x)) * tf.cast(gamma, tf.float32) + tf.cast(beta, tf.float32)
     return tf.cast(y, x.dtype)
 
 
