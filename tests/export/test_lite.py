@@ -10,6 +10,7 @@ from tfasr.evaluation.transcription import model_transcriber
 from tfasr.export.lite import LiteModel, LiteRunner, text_of
 from tfasr.export.measuring import Spoken
 from tfasr.export.parity import parity
+from tfasr.features.fbank import mel_weights
 from tfasr.models.building import build_model
 from tfasr.models.initialization import initialize
 from tfasr.models.layout import Layout
@@ -61,11 +62,21 @@ def test_floats_give_the_text_of_the_model_at_once_and_in_steps(made, noise, for
     assert [runner.transcribe_stream(waveform, 1280) for waveform in waveforms] == expected
 
 
+def filterbank_bytes(config):
+    """Of the transform's real and imaginary part and the triangles, in float32."""
+    triangles = mel_weights(config)
+    return 4 * (2 * config.frame_length * len(triangles) + triangles.size)
+
+
 @pytest.mark.slow
-def test_8_bits_give_almost_that_text_at_once_and_in_steps_and_are_smaller(made, noise):
+def test_8_bits_give_almost_that_text_at_once_and_in_steps_and_are_smaller(made, tiny_run, noise):
     lite, heard, pieces = made
     converted = lite.convert("int8")
-    assert len(converted) < len(lite.convert("float16")) < len(lite.convert("float"))
+    forms = (converted, lite.convert("float16"), lite.convert("float"))
+    # The filterbank keeps 32 bits among kernels of 8, and is most of so small a model.
+    whole = filterbank_bytes(tiny_run.extractor.fbank)
+    kernels = [len(form) - of for form, of in zip(forms, (whole, whole / 2, whole), strict=True)]
+    assert 0 < kernels[0] < kernels[1] < kernels[2]
     runner = LiteRunner(converted, pieces)
     waveforms = [np.float32(0.1) * noise(samples, seed=samples) for samples in (8000, 5321)]
     expected = [heard(waveform) for waveform in waveforms]

@@ -5,7 +5,7 @@ import tensorflow as tf
 from numpy.lib.stride_tricks import sliding_window_view
 
 from tfasr.configs.features import FbankConfig
-from tfasr.features.fbank import INT16_SCALE, fbank, mel_weights, num_frames
+from tfasr.features.fbank import INT16_SCALE, fbank, mel_weights, num_frames, unquantised
 
 # An eighth of a millisecond holds one sample: windows of 8, hops of 4, a transform of 8 points.
 SMALL = FbankConfig(
@@ -167,3 +167,28 @@ def test_frames_are_counted_as_kaldi_snips_edges(samples, frames):
 def test_there_are_as_many_frames_as_counted():
     features = fbank(np.zeros([2, 16000 + 79], np.float32), FbankConfig(num_mels=4))
     assert features.shape == (2, 98, 4)
+
+
+def as_int8(samples):
+    """The filterbank of a LiteRT model whose kernels have 8 bits."""
+    config = FbankConfig()
+
+    @tf.function(input_signature=[tf.TensorSpec([1, len(samples)])], autograph=False)
+    def features(waveforms):
+        with unquantised():
+            return fbank(waveforms, config)
+
+    function = features.get_concrete_function()
+    converter = tf.lite.TFLiteConverter.from_concrete_functions([function])
+    converter.optimizations = [tf.lite.Optimize.DEFAULT]
+    interpreter = tf.lite.Interpreter(model_content=converter.convert())
+    interpreter.allocate_tensors()
+    interpreter.set_tensor(interpreter.get_input_details()[0]["index"], samples[None])
+    interpreter.invoke()
+    return interpreter.get_tensor(interpreter.get_output_details()[0]["index"])[0]
+
+
+def test_a_quiet_tone_beside_a_loud_one_is_there_in_a_model_of_8_bits():
+    samples = (0.5 * tone(200, 16000) + 1e-4 * tone(5000, 16000)).astype(np.float32)
+    expected = fbank(samples[None], FbankConfig())[0]
+    np.testing.assert_allclose(as_int8(samples), expected, atol=1e-2)

@@ -15,6 +15,7 @@ from tfasr.decoding.greedy import greedy_frames
 from tfasr.decoding.transducer_greedy import transducer_greedy
 from tfasr.export.stream_signatures import StreamSignatures, emitted_tokens
 from tfasr.features.extractor import FeatureExtractor
+from tfasr.features.fbank import unquantised
 from tfasr.models.acoustic_model import AcousticModel
 
 OFFLINE, STREAM = "offline", "stream_step"
@@ -45,7 +46,8 @@ class LiteModel(tf.Module):
         chunk = next((chunk for chunk in model.chunks if chunk), 0)
         if chunk:
             functions[STREAM] = _stream_step(StreamSignatures(model, extractor, pieces, chunk))
-        self._functions = {name: f.get_concrete_function() for name, f in functions.items()}
+        with unquantised():
+            self._functions = {name: f.get_concrete_function() for name, f in functions.items()}
 
     def convert(self, form: LiteForm) -> bytes:
         """Converts it.

@@ -1,5 +1,9 @@
 """Kaldi's log-mel filterbank in stock TensorFlow operations."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+
 import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
@@ -10,6 +14,22 @@ from tfasr.configs.features import FbankConfig
 INT16_SCALE = 32768.0
 # Kaldi's energy floor: float32's epsilon.
 _FLOOR = 1.1920929e-7
+_UNQUANTISED = ContextVar("unquantised", default=False)
+
+
+@contextmanager
+def unquantised() -> Iterator[None]:
+    """Keeps LiteRT from quantising the matrices of filterbanks that are traced inside.
+
+    It takes every large constant of a product for a kernel. With 8 bits of the transform, the
+    loudest frequency's rounding covers the quiet ones: a model whose other kernels can be had in
+    8 bits without an error more then hears half of the words.
+    """
+    token = _UNQUANTISED.set(True)
+    try:
+        yield
+    finally:
+        _UNQUANTISED.reset(token)
 
 
 def num_frames(num_samples: tf.Tensor, config: FbankConfig) -> tf.Tensor:
@@ -55,9 +75,13 @@ def fbank(waveforms: tf.Tensor, config: FbankConfig) -> tf.Tensor:
     """
     frames = tf.signal.frame(waveforms, config.frame_length, config.frame_shift)
     frames -= tf.reduce_mean(frames, -1, keepdims=True)
-    cosines, sines = _transform(config)
+    cosines, sines, mels = *_transform(config), tf.constant(mel_weights(config))
+    if _UNQUANTISED.get():
+        # One, which depends on what is heard: what is multiplied with it is no constant.
+        one = tf.cast(tf.abs(waveforms[0, 0]) >= 0, tf.float32)
+        cosines, sines, mels = one * cosines, one * sines, one * mels
     power = tf.square(tf.matmul(frames, cosines)) + tf.square(tf.matmul(frames, sines))
-    energy = tf.matmul(power, mel_weights(config))
+    energy = tf.matmul(power, mels)
     return tf.math.log(tf.maximum(energy, _FLOOR))
 
 
