@@ -2,11 +2,13 @@
 
 Forward, backward and Adam, with dropout, of `conformer_s`, `_m` and `_l` on 8 utterances (of the
 largest, 6) of 10 s and 40 tokens, from features; in float32 and with bfloat16 products; beside a
-PyTorch module with the same weights, eager and compiled, and for the small one TensorFlowASR's; and
-ours with blocks that are computed twice (`recompute`). Each has a process of its own, and all must
-come to the same loss on the batch without dropout (TensorFlowASR has weights of its own). Those of
-one size and precision take their steps in turn, so that a change of the machine's speed meets all;
-a ratio is the median of the rounds', against the faster of PyTorch's two. The limits are the best
+PyTorch module with the same weights, eager and compiled, and for the small one TensorFlowASR's.
+Ours takes a batch in parts side by side (`optimizer.parallel`), one a processor. It is measured
+whole too, for its memory, and with blocks that are computed twice (`recompute`). Each has a process
+of its own, and all must come to the same loss on the batch without dropout (TensorFlowASR has
+weights of its own). Those of one sitting take their steps in turn, so that a change of the
+machine's speed meets all: peers beside ours of one size and precision, and then ours whole. A
+ratio is the median of the rounds', against the faster of PyTorch's two. The limits are the best
 rates of matrix products and of memory, measured in the same rounds; a step's share counts the
 floating-point operations of products and convolutions, the backward pass for twice the forward
 one. Memory is a process's peak, its start and its graph included. Peers have environments of their
@@ -19,6 +21,7 @@ import argparse
 import json
 import sys
 import tempfile
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from statistics import median
@@ -54,11 +57,13 @@ BETTER = {
     "gemm_share_l": "higher",
     "memory_vs_torch": "lower",
     "memory_bfloat16_vs_torch": "lower",
+    "memory_parallel_vs_torch": "lower",
     "recompute_memory_vs_torch": "lower",
     "recompute_time_ratio": "lower",
 }
 
 _BATCH = {"s": 8, "m": 8, "l": 6}
+_PARALLEL = {"s": 4, "m": 4, "l": 3}  # Parts of a batch that are whole.
 _FRAMES, _TOKENS, _RATE = 1000, 40, 16000
 _SIZES = {size: f"conformer_{size}" for size in "sml"}
 _PRECISIONS: dict[str, Any] = {"float32": "float32", "bfloat16": "mixed_bfloat16"}
@@ -66,6 +71,12 @@ _MODES = ("eager", "compiled")
 _AGREEMENT = {"float32": 1e-4, "bfloat16": 2e-2}  # Relative, of losses.
 _PASSES = 3  # A step's floating-point operations, by those of the forward pass.
 _SEED = 0
+_MEMORY = {
+    "memory_vs_torch": "ours float32 whole",
+    "memory_bfloat16_vs_torch": "ours bfloat16 whole",
+    "memory_parallel_vs_torch": "ours float32",
+    "recompute_memory_vs_torch": "ours float32 recomputed",
+}
 
 
 def main() -> None:
@@ -82,22 +93,29 @@ def main() -> None:
     parser.add_argument("--json", action="store_true", help="end with one line of JSON")
     parser.add_argument("--take", nargs=3, help=argparse.SUPPRESS)
     parser.add_argument("--recompute", action="store_true", help=argparse.SUPPRESS)
+    parser.add_argument("--parallel", type=int, default=1, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.take:
         size, precision, folder = arguments.take
         config = PRESETS[_SIZES[size]]
         encoder = replace(config.encoder, recompute=arguments.recompute)
-        _answer(replace(config, encoder=encoder), precision, Path(folder))
+        config = replace(config, encoder=encoder)
+        parameters, reference, take = make_steps(
+            config, precision, Path(folder), arguments.parallel
+        )
+        answer_steps(parameters, take, reference)
         return
     figures: dict[str, float | None] = {}
     for size in arguments.sizes.split(","):
         workers: dict[str, StepWorker] = {}
         gigabytes: dict[str, float] = {}
         with tempfile.TemporaryDirectory() as folder:
-            operations = _write_case(PRESETS[_SIZES[size]], _BATCH[size], Path(folder))
-            # One precision at a time: their memory together is more than a desktop's.
-            for precision in _PRECISIONS:
-                started = _workers(size, precision, folder, arguments)
+            operations = write_case(PRESETS[_SIZES[size]], size, Path(folder))
+            # A few at a time: their memory together is more than a desktop's.
+            for sitting in (*_PRECISIONS, None):
+                started = (
+                    _workers(size, sitting, folder, arguments) if sitting else _whole(size, folder)
+                )
                 take_turns(started, arguments.rounds)
                 gigabytes |= {name: worker.finish() for name, worker in started.items()}
                 workers |= started
@@ -108,8 +126,9 @@ def main() -> None:
         print(json.dumps(figures))
 
 
-def _write_case(config: ModelConfig, batch: int, folder: Path) -> float:
+def write_case(config: ModelConfig, size: str, folder: Path) -> float:
     """Writes what all are given; returns the floating-point operations of a forward pass."""
+    batch = _BATCH[size]
     generator = counted_generator(_SEED, "benchmarks.training")
     features = generator.standard_normal([batch, _FRAMES, config.num_mels], np.float32)
     np.save(folder / "features.npy", features)
@@ -123,9 +142,9 @@ def _write_case(config: ModelConfig, batch: int, folder: Path) -> float:
 def _workers(
     size: str, precision: str, folder: str, arguments: argparse.Namespace
 ) -> dict[str, StepWorker]:
-    """Starts what is measured in one precision."""
+    """Starts ours in one precision, and what it is measured beside."""
     peers = arguments.peers
-    ours = [sys.executable, "-m", "benchmarks.training", "--take", size, precision, folder]
+    ours = [*_ours(size, precision, folder), f"--parallel={_PARALLEL[size]}"]
     workers = {f"ours {precision}": StepWorker(ours), f"limit {precision}": limit(precision)}
     torch = TORCH.python(peers)
     for mode in arguments.torch.split(",") if torch else ():
@@ -133,13 +152,23 @@ def _workers(
         compiled = peers.resolve() / "torch" / "compiled" / size / precision
         workers[f"torch {precision} {mode}"] = StepWorker([*command, str(compiled)])
     if precision == "float32":
-        workers["ours float32 recomputed"] = StepWorker([*ours, "--recompute"])
         workers["limit memory"] = limit("memory")
         other = TENSORFLOWASR.python(peers) if size == "s" else None
         if other:
             command = [other, "-m", "benchmarks.tensorflowasr_step", folder, "ctc"]
             workers["TensorFlowASR"] = StepWorker(command)
     return workers
+
+
+def _whole(size: str, folder: str) -> dict[str, StepWorker]:
+    """Starts ours with batches that are not parted."""
+    twice = [*_ours(size, "float32", folder), "--recompute"]
+    workers = {f"ours {one} whole": StepWorker(_ours(size, one, folder)) for one in _PRECISIONS}
+    return {**workers, "ours float32 recomputed": StepWorker(twice)}
+
+
+def _ours(size: str, precision: str, folder: str) -> list[str]:
+    return [sys.executable, "-m", "benchmarks.training", "--take", size, precision, folder]
 
 
 def _check(workers: dict[str, StepWorker]) -> None:
@@ -167,20 +196,18 @@ def _figures(
         ending = "" if precision == "float32" else "_bfloat16"
         figures[f"conformer_{size}_{precision}_vs_torch"] = min(found, default=None)
         figures[f"gemm_share_{size}{ending}"] = _share(workers, precision, operations)
-        eager, ending = gigabytes.get(f"torch {precision} eager"), ending + "_vs_torch"
-        share = None if eager is None else gigabytes[f"ours {precision}"] / eager
-        figures[f"memory{ending}_{size}"] = share
     figures["memory_gigabytes_a_second"] = _bandwidth(workers)
-    ours, twice = workers["ours float32"], workers["ours float32 recomputed"]
-    figures[f"recompute_time_ratio_{size}"] = _ratio(twice, ours)
-    eager = gigabytes.get("torch float32 eager")
-    share = None if eager is None else gigabytes["ours float32 recomputed"] / eager
-    figures[f"recompute_memory_vs_torch_{size}"] = share
+    whole, twice = workers["ours float32 whole"], workers["ours float32 recomputed"]
+    figures[f"recompute_time_ratio_{size}"] = _ratio(twice, whole)
+    for key, name in _MEMORY.items():
+        eager = gigabytes.get(f"torch {name.split()[1]} eager")
+        figures[f"{key}_{size}"] = None if eager is None else gigabytes[name] / eager
     if size == "s":
         known = [key for key in BETTER if f"{key}_s" in figures]
         figures |= {key: figures[f"{key}_s"] for key in known}
         other = workers.get("TensorFlowASR")
-        figures["conformer_s_vs_tensorflowasr"] = None if other is None else _ratio(other, ours)
+        ratio = None if other is None else _ratio(other, workers["ours float32"])
+        figures["conformer_s_vs_tensorflowasr"] = ratio
     return figures
 
 
@@ -219,14 +246,19 @@ def _tell(
     print(f"limit of memory: {_bandwidth(workers):.1f} GB/s")
 
 
-def _answer(config: ModelConfig, precision: str, folder: Path) -> None:
-    """Answers with the steps of our model."""
+def make_steps(
+    config: ModelConfig, precision: str, folder: Path, parallel: int = 1
+) -> tuple[int, float, Callable[[], float]]:
+    """Makes our model; gives its parameters, its loss without dropout, and what takes a step."""
+    if parallel > 1:
+        # As `tfasr train` does.
+        tf.config.threading.set_intra_op_parallelism_threads(1)
     model = build_model(config, precision=_PRECISIONS[precision])
     layout = Layout(model)
     weights = np.load(folder / "weights.npz")
     for entry in layout:
         entry.variable.assign(weights[place_of(entry)])
-    settings = OptimizerConfig(average=0.0)
+    settings = OptimizerConfig(average=0.0, parallel=parallel)
     train = TrainConfig(data=folder, run=folder, model=config, optimizer=settings)
     optimizer = make_optimizer(settings)
     optimizer.build(model.trainable_variables)
@@ -239,7 +271,7 @@ def _answer(config: ModelConfig, precision: str, folder: Path) -> None:
     }
     reference = float(tf.reduce_mean(model_losses(model, batch, train.objective, None).losses))
     steps, seed = Steps(model, model, optimizer, train), counted_seed(_SEED, "benchmarks.training")
-    answer_steps(layout.parameters(), lambda: steps.take([batch], [seed]).loss, reference)
+    return layout.parameters(), reference, lambda: steps.take([batch], [seed]).loss
 
 
 if __name__ == "__main__":

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tfasr.configs.model import ModelConfig, TransformerConfig
+from tfasr.configs.model import EncoderConfig, ModelConfig, TransformerConfig
 from tfasr.configs.training import OptimizerConfig, TrainConfig
 from tfasr.losses.objective import model_losses
 from tfasr.models.building import build_model
@@ -21,20 +21,25 @@ MODEL = ModelConfig(family="transformer", transformer=TRANSFORMER, num_mels=6, v
 SEEDS = [(1, 2), (3, 4)]
 
 
-def config(accumulate, tmp_path):
+def config(accumulate, tmp_path, parallel=1):
     # Adam with so large an epsilon moves as far as the gradient says; with a small one, rounding
     # errors of gradients that are zero would move their weights as far as any.
     optimizer = OptimizerConfig(
-        peak=0.01, warmup=1, clip_norm=1e9, epsilon=1.0, accumulate=accumulate
+        peak=0.01,
+        warmup=1,
+        clip_norm=1e9,
+        epsilon=1.0,
+        accumulate=accumulate,
+        parallel=parallel,
     )
     return TrainConfig(data=tmp_path, run=tmp_path, model=MODEL, optimizer=optimizer)
 
 
-def steps(accumulate, tmp_path):
-    models = [build_model(MODEL) for _ in range(2)]
+def steps(accumulate, tmp_path, parallel=1, model_config=MODEL):
+    models = [build_model(model_config) for _ in range(2)]
     for model in models:
         initialize(Layout(model), 0)
-    settings = config(accumulate, tmp_path)
+    settings = config(accumulate, tmp_path, parallel)
     optimizer = make_optimizer(settings.optimizer)
     optimizer.build(models[0].trainable_variables)
     return Steps(*models, optimizer, settings)
@@ -123,3 +128,58 @@ def test_the_average_moves_towards_the_model(first):
 def test_a_step_of_no_batch_is_refused():
     with pytest.raises(ValueError, match="got accumulate=0"):
         replace(OptimizerConfig(), accumulate=0)
+
+
+@pytest.fixture(scope="module")
+def parted(tmp_path_factory):
+    """Steps that part a batch in three."""
+    return steps(1, tmp_path_factory.mktemp("parted"), parallel=3)
+
+
+@pytest.fixture(scope="module")
+def unparted(tmp_path_factory):
+    return steps(1, tmp_path_factory.mktemp("unparted"))
+
+
+# Of four utterances the last part has none, and of one the last two.
+@pytest.mark.parametrize("utterances", [4, 1, 3])
+def test_parts_side_by_side_make_the_step_of_the_whole(batches, parted, unparted, utterances):
+    some = {name: value[:utterances] for name, value in joined(batches).items()}
+    got, expected = (each.take([some], SEEDS[:1]) for each in (parted, unparted))
+    assert got.loss == pytest.approx(expected.loss, rel=1e-5)
+    assert got.gradient_norm == pytest.approx(expected.gradient_norm, rel=1e-4)
+    for mine, other in zip(values(parted), values(unparted), strict=True):
+        np.testing.assert_allclose(mine, other, atol=1e-6)
+
+
+def test_an_utterance_that_fills_up_a_part_is_counted_once(batches, tmp_path):
+    # Four frames hold one token, not two; of four utterances in three parts the last comes thrice.
+    short = {**joined(batches), "num_frames": tf.constant([16, 12, 4, 4])}
+    short["tokens"] = tf.constant([[1, 2]] * 4)
+    short["num_tokens"] = tf.fill([4], 2)
+    assert steps(1, tmp_path, parallel=3).take([short], SEEDS[:1]).infeasible == 2
+
+
+def test_parts_draw_their_own_dropout(batches, tmp_path):
+    dropping = replace(MODEL, transformer=replace(TRANSFORMER, dropout=0.5))
+    twice = {name: tf.concat([value[:1]] * 2, 0) for name, value in batches[0].items()}
+    once = {name: value[:1] for name, value in batches[0].items()}
+    both, one = (
+        steps(1, tmp_path, parallel, dropping).take([batch], SEEDS[:1]).loss
+        for parallel, batch in ((2, twice), (1, once))
+    )
+    again = steps(1, tmp_path, 2, dropping).take([twice], SEEDS[:1]).loss
+    assert both == again
+    assert abs(both - one) > 1e-3
+
+
+def test_norms_of_batches_are_not_parted(tmp_path):
+    encoder = EncoderConfig(num_blocks=1, dim=8, num_heads=2, conv_norm="batch")
+    model = ModelConfig(encoder=encoder, num_mels=6, vocabulary=3)
+    with pytest.raises(ValueError, match=r"norms of batches; got optimizer\.parallel=2"):
+        steps(1, tmp_path, 2, model)
+
+
+def test_a_batch_of_no_part_is_refused():
+    with pytest.raises(ValueError, match="got parallel=0"):
+        replace(OptimizerConfig(), parallel=0)

@@ -27,6 +27,10 @@ class OptimizerConfig:
         weight_decay: Share of a kernel taken off at each step, times the learning rate.
         clip_norm: Largest global norm of the gradient.
         accumulate: Batches whose gradients make one step; several hosts share them.
+        parallel: Parts of a batch that are computed side by side, each operation on one thread;
+            as many as there are processors keep all of them busy, where an operation alone does
+            not. Each holds gradients of its own, and draws dropout of its own. Norms of batches
+            can't be parted.
         average: Decay of the moving average of the weights, in [0, 1). The average is what is
             validated, saved and used; it swings less than the weights do. 0 takes the weights.
     """
@@ -39,6 +43,7 @@ class OptimizerConfig:
     weight_decay: float = 0.0
     clip_norm: float = 5.0
     accumulate: int = 1
+    parallel: int = 1
     average: float = 0.999
 
     def __post_init__(self) -> None:
@@ -49,6 +54,8 @@ class OptimizerConfig:
             )
         if self.accumulate < 1:
             raise ValueError(f"accumulate must be at least 1; got accumulate={self.accumulate}")
+        if self.parallel < 1:
+            raise ValueError(f"parallel must be at least 1; got parallel={self.parallel}")
         if not 0 <= self.average < 1:
             raise ValueError(f"average must be in [0, 1); got average={self.average}")
 

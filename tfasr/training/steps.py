@@ -11,11 +11,14 @@ from tfasr.configs.training import TrainConfig
 from tfasr.data.batches import MODEL_INPUTS
 from tfasr.losses.objective import model_losses
 from tfasr.models.acoustic_model import AcousticModel
+from tfasr.models.dropout import split_seed
 from tfasr.models.fusion import fusing
 from tfasr.training.hosts import ALONE, Hosts
 from tfasr.training.optimizer import update_average
 
 Batch = dict[str, tf.Tensor]
+
+_SEED = tf.TensorSpec([2], tf.int32)
 
 
 @dataclass(frozen=True)
@@ -40,8 +43,11 @@ class Steps:
         model: What is trained.
         average: What follows it as a moving average.
         optimizer: Built on the model's variables.
-        config: Objective, average's decay, batches a step.
+        config: Objective, average's decay, batches a step, parts of a batch.
         hosts: That share the batches of a step.
+
+    Raises:
+        ValueError: A batch is to be parted whose statistics the model takes.
     """
 
     def __init__(
@@ -59,6 +65,11 @@ class Steps:
         self.hosts = hosts
         self.batches = config.optimizer.accumulate // hosts.count
         self.variables = model.trainable_variables
+        if config.optimizer.parallel > 1 and model.non_trainable_variables:
+            raise ValueError(
+                "optimizer.parallel must be 1 for a model with norms of batches; "
+                f"got optimizer.parallel={config.optimizer.parallel}"
+            )
         self._whole = self._function(self._update)
         self._sums: list[tf.Variable] = []
         if self.batches > 1:
@@ -85,25 +96,76 @@ class Steps:
         return Outcome(sum(losses) / len(losses), float(norm), short)
 
     def _function(self, use: Callable[[Sequence[tf.Tensor]], tf.Tensor]) -> Callable[..., Any]:
-        signature = {
+        gradients_of = self._gradients
+        if self.config.optimizer.parallel > 1:
+            gradients_of = self._side_by_side()
+
+        # Nothing here branches on a tensor, and converting it all would take half of the start.
+        @tf.function(input_signature=[self._signature, _SEED], autograph=False)
+        def step(batch: Batch, seed: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+            loss, short, gradients = gradients_of(batch, seed)
+            norm = use(gradients)
+            return loss, tf.reduce_sum(tf.cast(short, tf.int32)), norm
+
+        return step  # type: ignore[no-any-return]
+
+    @property
+    def _signature(self) -> dict[str, tf.TensorSpec]:
+        return {
             "features": tf.TensorSpec([None, None, self.model.num_mels], tf.float32),
             "num_frames": tf.TensorSpec([None], tf.int32),
             "tokens": tf.TensorSpec([None, None], tf.int32),
             "num_tokens": tf.TensorSpec([None], tf.int32),
         }
 
-        # Nothing here branches on a tensor, and converting it all would take half of the start.
-        @tf.function(input_signature=[signature, tf.TensorSpec([2], tf.int32)], autograph=False)
-        def step(batch: Batch, seed: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-            with fusing():
-                with tf.GradientTape() as tape:
-                    cost = model_losses(self.model, batch, self.config.objective, seed)
-                    loss = tf.reduce_mean(cost.losses)
-                gradients = tape.gradient(loss, self.variables)
-            norm = use(gradients)
-            return loss, tf.reduce_sum(tf.cast(cost.short, tf.int32)), norm
+    def _gradients(
+        self, batch: Batch, seed: tf.Tensor, mean: Callable[[tf.Tensor], tf.Tensor] = tf.reduce_mean
+    ) -> tuple[tf.Tensor, tf.Tensor, list[tf.Tensor]]:
+        """Gives the loss, which utterances [B] are too short, and a gradient for each variable."""
+        with fusing():
+            with tf.GradientTape() as tape:
+                cost = model_losses(self.model, batch, self.config.objective, seed)
+                loss = mean(cost.losses)
+            gradients = tape.gradient(loss, self.variables)
+        return loss, cost.short, gradients
 
-        return step  # type: ignore[no-any-return]
+    def _side_by_side(self) -> Callable[..., Any]:
+        """Makes what gives the same as `_gradients` of the parts of a batch."""
+        count = self.config.optimizer.parallel
+
+        # One copy of the graph for all parts, which inlining would undo.
+        @tf.function(
+            input_signature=[self._signature, tf.TensorSpec([None]), _SEED],
+            autograph=False,
+            experimental_attributes={"_noinline": True},
+        )
+        def of_part(batch: Batch, share: tf.Tensor, seed: tf.Tensor) -> Any:
+            loss, short, gradients = self._gradients(
+                batch, seed, lambda losses: tf.reduce_sum(share * losses)
+            )
+            return loss, short, [tf.convert_to_tensor(gradient) for gradient in gradients]
+
+        def gradients_of(batch: Batch, seed: tf.Tensor) -> Any:
+            utterances = tf.shape(batch["num_tokens"])[0]
+            # Alike in size, so that they share compiled programs: the last utterance fills up
+            # the last parts, and counts once.
+            places = tf.range(-(-utterances // count) * count)
+            rows = tf.minimum(places, utterances - 1)
+            parted = {name: tf.split(tf.gather(of, rows), count) for name, of in batch.items()}
+            share = tf.cast(places < utterances, tf.float32) / tf.cast(utterances, tf.float32)
+            losses, short, gradients = zip(
+                *(
+                    of_part({name: parts[index] for name, parts in parted.items()}, part, own)
+                    for index, (part, own) in enumerate(
+                        zip(tf.split(share, count), split_seed(seed), strict=False)
+                    )
+                ),
+                strict=True,
+            )
+            sums = [tf.add_n(each) for each in zip(*gradients, strict=True)]
+            return tf.add_n(losses), tf.concat(short, 0)[:utterances], sums
+
+        return gradients_of
 
     def _update(self, gradients: Sequence[tf.Tensor]) -> tf.Tensor:
         gradients = self.hosts.mean(gradients)
