@@ -3,9 +3,10 @@
 A benchmark takes part by a table `BETTER` that says of its figures whether more or less of them is
 better; they are ratios measured within one run wherever they can be. Each is run several times, and
 the median and the range go to `benchmarks/results/DATE.json`, with the machine, the versions and
-the commit, and as a table to `DATE.md` beside it. `--check` compares the newest results with the
-last that were committed, and ends with status 1 where a figure became more than a tenth worse.
-`python -m benchmarks.bench [--only attention,ctc] [--repeats 3] | --check`
+each one's commit, and as a table to `DATE.md` beside it; what was run before on that date stays
+there. `--check` compares the newest results with the last that were committed, and ends with
+status 1 where a figure became more than a tenth worse.
+`python -m benchmarks.bench [--only attention,ctc] [--repeats 3] [--date DATE] | --check`
 """
 
 import argparse
@@ -42,6 +43,8 @@ def main() -> None:
     known = declared(Path(__file__).parent)
     parser.add_argument("--only", default=",".join(known), help="names, by commas")
     parser.add_argument("--repeats", type=int, default=3, help="runs of each")
+    today = f"{datetime.now(UTC):%Y-%m-%d}"
+    parser.add_argument("--date", default=today, help="results to add to, where not today's")
     parser.add_argument("--check", action="store_true", help="compare with the last committed")
     arguments = parser.parse_args()
     if arguments.check:
@@ -51,11 +54,12 @@ def main() -> None:
     unknown = set(names) - known.keys()
     if unknown:
         parser.error(f"--only must be of {', '.join(known)}; got {', '.join(sorted(unknown))}")
-    path = _RESULTS / f"{datetime.now(UTC):%Y-%m-%d}.json"
-    results = read_json(path) if path.is_file() else _circumstances()
+    path = _RESULTS / f"{arguments.date}.json"
+    results = read_json(path) if path.is_file() else _circumstances(arguments.date)
     for name in names:
         rows = [_figures(name) for _ in range(arguments.repeats)]
         results["figures"][name] = summary(rows, known[name])
+        results["commits"][name] = _git("rev-parse", "--short", "HEAD")
         # One at a time: they may take hours together.
         write_json(path, results)
         write_text(path.with_suffix(".md"), markdown(results))
@@ -108,17 +112,18 @@ def markdown(results: Mapping[str, Any]) -> str:
     """
     machine, versions = results["machine"], results["versions"]
     lines = [
-        f"# {results['date']}, {results['commit']}",
+        f"# {results['date']}",
         "",
         f"{machine['processor']}, {machine['cores']} cores, {machine['memory_gigabytes']} GB; "
         + ", ".join(f"{name} {number}" for name, number in versions.items()),
         "",
-        "| benchmark | figure | median | least | most | better |",
-        "|---|---|---|---|---|---|",
+        "| benchmark | figure | median | least | most | better | commit |",
+        "|---|---|---|---|---|---|---|",
     ]
     for name, rows in results["figures"].items():
         for key, row in rows.items():
-            cells = [name, f"`{key}`", *_numbers(row, absent="-"), row["better"]]
+            numbers = _numbers(row, absent="-")
+            cells = [name, f"`{key}`", *numbers, row["better"], results["commits"][name]]
             lines.append(f"| {' | '.join(cells)} |")
     return "\n".join([*lines, ""])
 
@@ -151,32 +156,42 @@ def _figures(name: str) -> dict[str, Any]:
     return figures
 
 
-def _circumstances() -> dict[str, Any]:
+def _circumstances(date: str) -> dict[str, Any]:
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     model = next((line.split(":")[1] for line in lines if line.startswith("model name")), "")
     return {
-        "date": f"{datetime.now(UTC):%Y-%m-%d}",
-        "commit": _git("rev-parse", "--short", "HEAD"),
+        "date": date,
         "machine": {
             "processor": model.strip() or platform.machine(),
             "cores": len(os.sched_getaffinity(0)),
             "memory_gigabytes": round(memory / 1e9, 1),
         },
         "versions": {"python": platform.python_version(), **{p: version(p) for p in _PACKAGES}},
+        "commits": {},
         "figures": {},
     }
 
 
 def _check() -> None:
-    committed = sorted(Path(line) for line in _git("ls-files", str(_RESULTS)).splitlines())
     newest = max(_RESULTS.glob("*.json"), default=None)
-    earlier = [path for path in committed if path != newest]
-    if newest is None or not earlier:
-        raise SystemExit(f"{_RESULTS}: must hold two results, one committed; run `make bench`")
-    lines = worsened(read_json(earlier[-1])["figures"], read_json(newest)["figures"])
-    print("\n".join(lines) or f"{newest.name}: nothing is a tenth worse than in {earlier[-1].name}")
+    before = None if newest is None else _last_committed(newest)
+    if newest is None or before is None:
+        raise SystemExit(f"{_RESULTS}: must hold other results than committed; run `make bench`")
+    lines = worsened(before["figures"], read_json(newest)["figures"])
+    print("\n".join(lines) or f"{newest.name}: nothing is a tenth worse than on {before['date']}")
     raise SystemExit(1 if lines else 0)
+
+
+def _last_committed(newest: Path) -> dict[str, Any] | None:
+    """Reads the results that were committed before those of a file, in it or in another."""
+    committed = _git("ls-files", str(_RESULTS / "*.json")).splitlines()
+    if not _git("diff", "--name-only", "HEAD", "--", str(newest)):
+        committed = [path for path in committed if path != str(newest)]
+    if not committed:
+        return None
+    before: dict[str, Any] = json.loads(_git("show", f"HEAD:./{max(committed)}"))
+    return before
 
 
 def _git(*arguments: str) -> str:

@@ -1,3 +1,6 @@
+import json
+import subprocess
+
 import pytest
 
 bench = pytest.importorskip(
@@ -56,18 +59,61 @@ def test_a_figure_that_one_of_both_lacks_is_not_compared():
 def test_results_are_a_table_of_markdown():
     results = {
         "date": "2026-11-22",
-        "commit": "abc1234",
+        "commits": {"speed": "abc1234"},
         "machine": {"processor": "Fast One", "cores": 4, "memory_gigabytes": 24.0},
         "versions": {"python": "3.11.7"},
         "figures": {"speed": {"ratio": figure(1.2345, "higher"), "other": figure(None, "lower")}},
     }
     assert bench.markdown(results).splitlines() == [
-        "# 2026-11-22, abc1234",
+        "# 2026-11-22",
         "",
         "Fast One, 4 cores, 24.0 GB; python 3.11.7",
         "",
-        "| benchmark | figure | median | least | most | better |",
-        "|---|---|---|---|---|---|",
-        "| speed | `ratio` | 1.23 | 1.23 | 1.23 | higher |",
-        "| speed | `other` | - | - | - | lower |",
+        "| benchmark | figure | median | least | most | better | commit |",
+        "|---|---|---|---|---|---|---|",
+        "| speed | `ratio` | 1.23 | 1.23 | 1.23 | higher | abc1234 |",
+        "| speed | `other` | - | - | - | lower | abc1234 |",
     ]
+
+
+@pytest.fixture
+def commit(tmp_path, monkeypatch):
+    """Commits results of a date, which are told by a number; gives their file."""
+    monkeypatch.chdir(tmp_path)
+    git = ["git", "-c", "user.name=a", "-c", "user.email=a@b"]
+    subprocess.run([*git, "init", "-q"], check=True)
+
+    def write(date, figures):
+        path = bench._RESULTS / f"{date}.json"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps({"date": date, "figures": figures}))
+        return path
+
+    def commit_results(date, figures):
+        path = write(date, figures)
+        subprocess.run([*git, "add", "."], check=True)
+        subprocess.run([*git, "commit", "-qm", date], check=True)
+        return path
+
+    commit_results.write = write
+    return commit_results
+
+
+def test_results_are_compared_with_those_committed_of_an_earlier_day(commit):
+    commit("2026-11-20", 1)
+    assert bench._last_committed(commit.write("2026-11-21", 2))["figures"] == 1
+
+
+def test_results_that_changed_since_are_compared_with_their_own_committed_ones(commit):
+    commit("2026-11-20", 1)
+    commit("2026-11-21", 2)
+    assert bench._last_committed(commit.write("2026-11-21", 3))["figures"] == 2
+
+
+def test_committed_results_are_compared_with_those_before(commit):
+    commit("2026-11-20", 1)
+    assert bench._last_committed(commit("2026-11-21", 2))["figures"] == 1
+
+
+def test_the_only_results_are_compared_with_nothing(commit):
+    assert bench._last_committed(commit("2026-11-20", 1)) is None
