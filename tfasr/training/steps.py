@@ -153,15 +153,12 @@ class Steps:
             rows = tf.minimum(places, utterances - 1)
             parted = {name: tf.split(tf.gather(of, rows), count) for name, of in batch.items()}
             share = tf.cast(places < utterances, tf.float32) / tf.cast(utterances, tf.float32)
-            losses, short, gradients = zip(
-                *(
-                    of_part({name: parts[index] for name, parts in parted.items()}, part, own)
-                    for index, (part, own) in enumerate(
-                        zip(tf.split(share, count), split_seed(seed), strict=False)
-                    )
-                ),
-                strict=True,
-            )
+            shares, seeds = tf.split(share, count), split_seed(seed)
+            outcomes = [
+                of_part({name: parts[index] for name, parts in parted.items()}, part, next(seeds))
+                for index, part in enumerate(shares)
+            ]
+            losses, short, gradients = zip(*outcomes, strict=True)
             sums = [tf.add_n(each) for each in zip(*gradients, strict=True)]
             return tf.add_n(losses), tf.concat(short, 0)[:utterances], sums
 
