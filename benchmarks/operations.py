@@ -82,9 +82,10 @@ def _times(take: Callable[[], object]) -> Times:
     for plane in space.planes:
         names = {key: event.name for key, event in plane.event_metadata.items()}
         for event in (event for line in plane.lines for event in line.events):
-            # An operation of a graph is NAME:KIND, with a suffix of its own behind #.
+            # An operation of a graph is NAME:KIND, with a suffix of its own behind #; the call
+            # of a graph has a space before its name.
             name, _, kind = names[event.metadata_id].partition("#")[0].rpartition(":")
-            if name and not name.endswith(":") and "CPU" in plane.name:
+            if kind.isidentifier() and name and not name.endswith(":") and "CPU" in plane.name:
                 milliseconds[kind] += event.duration_ps / 1e9 / _STEPS
                 calls[kind] += 1 / _STEPS
     return {kind: (time, calls[kind]) for kind, time in milliseconds.items()}
