@@ -180,6 +180,18 @@ def test_norms_of_batches_are_not_parted(tmp_path):
         steps(1, tmp_path, 2, model)
 
 
+def test_fixed_blocks_are_no_norms_of_batches(batches, tmp_path):
+    settings, model = config(1, tmp_path, 2), build_model(MODEL)
+    initialize(Layout(model), 0)
+    before = [variable.numpy() for variable in model.blocks[0].variables]
+    model.blocks[0].trainable = False
+    optimizer = make_optimizer(settings.optimizer)
+    optimizer.build(model.trainable_variables)
+    Steps(model, model, optimizer, settings).take(batches[:1], SEEDS[:1])
+    for variable, value in zip(model.blocks[0].variables, before, strict=True):
+        np.testing.assert_array_equal(variable, value)
+
+
 def test_a_batch_of_no_part_is_refused():
     with pytest.raises(ValueError, match="got parallel=0"):
         replace(OptimizerConfig(), parallel=0)

@@ -65,7 +65,9 @@ class Steps:
         self.hosts = hosts
         self.batches = config.optimizer.accumulate // hosts.count
         self.variables = model.trainable_variables
-        if config.optimizer.parallel > 1 and model.non_trainable_variables:
+        # By the variables' own flags: those of blocks that are fixed are as before.
+        whole = not all(variable.trainable for variable in model.variables)
+        if config.optimizer.parallel > 1 and whole:
             raise ValueError(
                 "optimizer.parallel must be 1 for a model with norms of batches; "
                 f"got optimizer.parallel={config.optimizer.parallel}"
