@@ -18,6 +18,7 @@ from tfasr.data.pipelines import evaluation_batches, every_example
 from tfasr.evaluation.transcription import model_transcriber, transcribe_batches
 from tfasr.export.freeze import Freezing
 from tfasr.export.saved_model import ExportedModel, custom_operations, to_whole_steps
+from tfasr.export.saving import save_signatures
 from tfasr.models.building import build_model
 from tfasr.models.initialization import initial_value
 from tfasr.models.layout import Layout
@@ -37,7 +38,7 @@ print(json.dumps([[text.decode() for text in texts], loaded]))
 def save(run, folder, frozen, form="constant"):
     freezing = Freezing(blocks=frozen, form=form, run_seed=run.config.seed)
     exported = ExportedModel(run.recogniser(run.trained_model()), run.extractor, freezing)
-    tf.saved_model.save(exported, str(folder), signatures=exported.signatures())
+    save_signatures(exported, folder, exported.signatures())
     return folder
 
 
@@ -350,7 +351,7 @@ def test_the_forms_take_ever_less_room(tiny_run, tmp_path):
         )
         exported = ExportedModel(recogniser, tiny_run.extractor, freezing)
         folder = tmp_path / form
-        tf.saved_model.save(exported, str(folder), signatures=exported.signatures())
+        save_signatures(exported, folder, exported.signatures())
         sizes[form] = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
     kernels = sum(e.size for e in Layout(build_model(wide)).of_block(0) if "kernel" in e.role)
     # A kernel takes 4, 1 or no bytes a weight; rebuilt ones bring functions of up to 10 kB each.

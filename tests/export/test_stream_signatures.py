@@ -8,6 +8,7 @@ import tensorflow as tf
 from tfasr.configs.model import StreamingConfig, TransducerConfig
 from tfasr.export.freeze import Freezing
 from tfasr.export.saved_model import ExportedModel, custom_operations
+from tfasr.export.saving import save_signatures
 from tfasr.models.building import build_model
 from tfasr.models.initialization import initialize
 from tfasr.models.layout import Layout
@@ -37,7 +38,7 @@ def streaming(request, tiny_run, noise, tmp_path_factory):
     model.chunks = (2, 0)
     exported = ExportedModel(tiny_run.recogniser(model), tiny_run.extractor, Freezing())
     folder = tmp_path_factory.mktemp("streaming")
-    tf.saved_model.save(exported, str(folder), signatures=exported.signatures())
+    save_signatures(exported, folder, exported.signatures())
     return tf.saved_model.load(str(folder)), exported.window
 
 

@@ -1,3 +1,4 @@
+import gc
 import io
 import json
 import shutil
@@ -9,6 +10,7 @@ import pytest
 from pipelines.transcribe import run
 from tfasr.audio.decoding import write_wav
 from tfasr.configs.serving import TranscribeConfig
+from tfasr.serving.runtime import ServedModel
 
 
 @pytest.fixture(scope="module")
@@ -54,6 +56,20 @@ def test_a_bad_file_does_not_harm_the_others(source, model_folder, url, folder, 
     assert reasons[1] == f"{folder}/absent.wav: must be a file that can be read; " + (
         "No such file or directory"
     )
+
+
+def test_garbage_is_looked_for_again_once_the_model_is_there(model_folder, folder, monkeypatch):
+    seen = []
+    load = ServedModel.__init__
+    monkeypatch.setattr(
+        ServedModel, "__init__", lambda *a, **k: (seen.append(gc.isenabled()), load(*a, **k))[1]
+    )
+    try:
+        run(TranscribeConfig(model=model_folder, files=(folder / "b.wav",)))
+    finally:
+        gc.unfreeze()
+    assert seen == [False]
+    assert gc.isenabled()
 
 
 def test_a_folder_without_audio_is_told(model_folder, tmp_path, capsys):

@@ -25,6 +25,7 @@ from tfasr.export.card import model_card
 from tfasr.export.freeze import Freezing
 from tfasr.export.lite import custom_lite_operations
 from tfasr.export.saved_model import ExportedModel, custom_operations
+from tfasr.export.saving import save_signatures
 from tfasr.export.warmup import write_warmup
 from tfasr.models.acoustic_model import AcousticModel
 from tfasr.models.layout import Layout, weights_hash
@@ -109,7 +110,7 @@ class Artefact:
             signatures = self.exported.signatures()
             for name, signature in signatures.items():
                 _require_stock(signature.graph.as_graph_def(), f"signature {name}")
-            tf.saved_model.save(self.exported, str(staged), signatures=signatures)
+            save_signatures(self.exported, staged, signatures)
             write_warmup(staged, about["name"], about["sample_rate"])
             for place, content in others.items():
                 write_bytes(staged / place, content)
