@@ -1,13 +1,16 @@
 """How long is it from WAV bytes to text, beside TorchScript, ONNX Runtime and the machine's limit?
 
 `conformer_s` with CTC, its first weights, on utterances of 10 s, alone and 16 together, on one
-thread and on four. Ours is the exported SavedModel as `tfasr serve` calls it. The peers are a
-PyTorch module of the same shape and weights, filterbank and choice of symbols in the graph, traced
-for the very shape: as TorchScript optimised for inference, and in ONNX Runtime. They read WAV and
-join pieces in Python. All must come to the same texts, but for the odd word where two symbols are
-as good. Each has a process of its own; they take turns, and a ratio is the median of the rounds'.
-The limit is the best rate of float32 products on as many threads. Peers have environments of their
-own in `--peers`, made when they are missing; one that can't be made has null for its figures.
+thread and on four. Ours is the exported SavedModel as `tfasr serve` calls it with
+`gathering.one_thread` and as many calls at once as threads; an utterance alone has all threads.
+The peers are a PyTorch module of the same shape and weights, filterbank and choice of symbols in
+the graph, traced for the very shape: as TorchScript optimised for inference, and in ONNX Runtime.
+They read WAV and join pieces in Python. Where there are several utterances and threads, each is
+measured both with all in one call and in as many calls at once as threads, of which the faster
+counts. All must come to the same texts, but for the odd word where two symbols are as good. Each
+has a process of its own; they take turns, and a ratio is the median of the rounds'. The limit is
+the best rate of float32 products on as many threads. Peers have environments of their own in
+`--peers`, made when they are missing; one that can't be made has null for its figures.
 
 Figures, by utterances B and threads T: `batch_B_threads_T_vs_torchscript` and `_vs_onnx` (times as
 fast as the peer), `gemm_share_batch_B_threads_T` (share of the limit), and the real-time factors
@@ -22,6 +25,8 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from statistics import median
 
@@ -108,12 +113,11 @@ def hearing_figures(
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         model = _write_case(config, folder, batches)
-        onnx = {batch: _write_onnx(folder, batch, peers) for batch in batches}
-        print(f"{'':36}s (least to most)          real-time factor   peak GB")
+        print(f"{'':47}s (least to most)          real-time factor   peak GB")
         for batch in batches:
             operations = forward_operations(model, batch, _FRAMES)
             for count in threads:
-                workers = _workers(folder, batch, count, onnx[batch], peers)
+                workers = _workers(folder, batch, count, peers)
                 take_turns(workers, rounds)
                 gigabytes = {name: worker.finish() for name, worker in workers.items()}
                 _check(folder / f"batch-{batch}")
@@ -148,30 +152,23 @@ def _write_case(config: ModelConfig, folder: Path, batches: Sequence[int]) -> Ac
     return model
 
 
-def _write_onnx(folder: Path, batch: int, peers: Path) -> Path | None:
-    torch = TORCH.python(peers)
-    if torch is None:
-        return None
-    file = folder / f"batch-{batch}.onnx"
-    program = [torch, "-m", "benchmarks.torch_hearing", str(folder), str(_SAMPLES), str(batch)]
-    failed = subprocess.run([*program, "export", str(file)], capture_output=True).returncode
-    return None if failed else file
-
-
-def _workers(
-    folder: Path, batch: int, threads: int, onnx: Path | None, peers: Path
-) -> dict[str, StepWorker]:
+def _workers(folder: Path, batch: int, threads: int, peers: Path) -> dict[str, StepWorker]:
     """Starts what is measured, each with as many threads."""
     count = str(threads)
     ours = [sys.executable, "-m", "benchmarks.inference", "--hear", str(folder), str(batch), count]
     workers = {"ours": StepWorker(ours), "limit": limit("float32", threads)}
     torch, runtime = TORCH.python(peers), ONNXRUNTIME.python(peers)
-    if torch:
-        program = [torch, "-m", "benchmarks.torch_hearing", str(folder), str(_SAMPLES), str(batch)]
-        workers["torchscript"] = StepWorker([*program, count, "torchscript"])
-    if onnx and runtime:
-        program = [runtime, "-m", "benchmarks.onnx_hearing", str(folder / f"batch-{batch}")]
-        workers["onnx"] = StepWorker([*program, str(onnx), count, "onnx"])
+    program = [str(torch), "-m", "benchmarks.torch_hearing", str(folder), str(_SAMPLES)]
+    for calls in {1, threads if batch % threads == 0 else 1} if torch else ():
+        ending = "" if calls == 1 else f" in {calls} calls"
+        name = f"torchscript{ending}"
+        workers[name] = StepWorker([*program, str(batch), count, str(calls), name])
+        file = folder / f"{batch // calls}.onnx"
+        export = [*program, str(batch // calls), "export", str(file)]
+        if runtime and not subprocess.run(export, capture_output=True).returncode:
+            name = f"onnx{ending}"
+            own = [runtime, "-m", "benchmarks.onnx_hearing", str(folder / f"batch-{batch}")]
+            workers[name] = StepWorker([*own, str(file), count, str(calls), name])
     return workers
 
 
@@ -195,7 +192,7 @@ def _tell(
         spread = f"{min(worker.seconds):.3f} to {max(worker.seconds):.3f}"
         factor = "" if name == "limit" else f"{median(worker.seconds) / batch / _SECONDS:.4f}"
         print(
-            f"{case:22} {name:12}{median(worker.seconds):7.3f} ({spread:16}) {factor:>15}"
+            f"{case:22} {name:23}{median(worker.seconds):7.3f} ({spread:16}) {factor:>15}"
             f"{gigabytes[name]:12.2f}",
             flush=True,
         )
@@ -208,9 +205,12 @@ def _figures(
     ours = workers["ours"].seconds
     figures: dict[str, float | None] = {}
     for peer in ("torchscript", "onnx"):
-        theirs = workers[peer].seconds if peer in workers else []
-        pairs = zip(theirs, ours, strict=False)
-        figures[f"{case}_vs_{peer}"] = median(a / b for a, b in pairs) if theirs else None
+        found = [
+            median(theirs / own for theirs, own in zip(worker.seconds, ours, strict=True))
+            for name, worker in workers.items()
+            if name.startswith(peer)
+        ]
+        figures[f"{case}_vs_{peer}"] = min(found, default=None)
     pairs = zip(workers["limit"].seconds, ours, strict=True)
     share = median(operations / OPERATIONS * limit / seconds for limit, seconds in pairs)
     figures[f"gemm_share_{case}"] = share
@@ -219,14 +219,19 @@ def _figures(
 
 
 def _answer(folder: Path, batch: int, threads: int) -> None:
-    """Answers with the hearing of our exported model."""
-    set_threads(threads)
+    """Answers with the hearing of our exported model, in as many calls at once as threads."""
+    calls = min(batch, threads)
+    set_threads(threads, operation=1 if calls > 1 else threads)
     case = folder / f"batch-{batch}"
     wavs = [path.read_bytes() for path in sorted(case.glob("*.wav"))]
     model = ServedModel(folder / "conformer")
+    pool = ThreadPoolExecutor(calls)
+    shares = [wavs[first::calls] for first in range(calls)]
 
     def step() -> float:
-        texts = [answer["text"] for answer in model.answers(AUDIO, wavs)]
+        texts = [""] * batch
+        for first, answers in enumerate(pool.map(partial(model.answers, AUDIO), shares)):
+            texts[first::calls] = [answer["text"] for answer in answers]
         (case / "ours.txt").write_text("\n".join(texts))
         return 0.0
 

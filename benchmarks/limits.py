@@ -59,9 +59,9 @@ def limit(kind: str, threads: int = 0) -> StepWorker:
     return StepWorker([*program, "--threads", str(threads)])
 
 
-def set_threads(threads: int) -> None:
-    """Gives operations of this process so many threads; 0 for one a core."""
-    tf.config.threading.set_intra_op_parallelism_threads(threads)
+def set_threads(threads: int, operation: int | None = None) -> None:
+    """Sets how many threads TensorFlow has, and an operation where that is another number."""
+    tf.config.threading.set_intra_op_parallelism_threads(operation or threads)
     tf.config.threading.set_inter_op_parallelism_threads(threads)
 
 

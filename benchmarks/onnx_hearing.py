@@ -1,6 +1,6 @@
 """The same graph in ONNX Runtime: a worker of `benchmarks.inference`, in an environment of its own.
 
-FOLDER FILE THREADS NAME
+FOLDER FILE THREADS CALLS NAME
 """
 
 import sys
@@ -15,9 +15,9 @@ from benchmarks.peer_hearing import answer_hearing
 
 def main() -> None:
     """Answers with the hearing of a case."""
-    folder, file, threads, name = sys.argv[1:]
+    folder, file, threads, calls, name = sys.argv[1:]
     options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = int(threads)
+    options.intra_op_num_threads = int(threads) // int(calls)
     session = onnxruntime.InferenceSession(file, options, ["CPUExecutionProvider"])
     [given] = session.get_inputs()
 
@@ -25,7 +25,7 @@ def main() -> None:
         best: NDArray[Any] = session.run(None, {given.name: waveforms})[0]
         return best
 
-    answer_hearing(Path(folder), name, symbols)
+    answer_hearing(Path(folder), name, symbols, int(calls))
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ import io
 import json
 import wave
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -17,19 +18,35 @@ from benchmarks.step_workers import answer_steps
 Symbols = Callable[[NDArray[np.float32]], NDArray[np.int64]]
 
 
-def answer_hearing(folder: Path, name: str, symbols: Symbols) -> None:
+def answer_hearing(
+    folder: Path,
+    name: str,
+    symbols: Symbols,
+    calls: int,
+    begin_thread: Callable[[], None] = lambda: None,
+) -> None:
     """Answers with the hearing of the case's WAV files, and writes what was heard to NAME.txt.
 
     Args:
         folder: The case: `0.wav` and so on, and `pieces.json`.
         name: Of the peer.
         symbols: From waveforms [B, T] in [-1, 1] to the best symbol of each frame, [B, T'].
+        calls: Of `symbols` at once, each with an equal part of the files.
+        begin_thread: Called first in the thread of each.
     """
     wavs = [path.read_bytes() for path in sorted(folder.glob("*.wav"))]
     pieces = json.loads((folder / "pieces.json").read_text())
 
+    shares = np.array_split(np.arange(len(wavs)), calls)
+
+    def texts_of(share: NDArray[np.int64]) -> list[str]:
+        best = symbols(np.stack([_samples(wavs[place]) for place in share]))
+        return [text_of(row, pieces) for row in best]
+
+    pool = ThreadPoolExecutor(calls, initializer=begin_thread)
+
     def step() -> float:
-        texts = [text_of(row, pieces) for row in symbols(np.stack([_samples(wav) for wav in wavs]))]
+        texts = [text for part in pool.map(texts_of, shares) for text in part]
         (folder / f"{name}.txt").write_text("\n".join(texts))
         return 0.0
 

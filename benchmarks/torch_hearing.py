@@ -4,6 +4,7 @@ A worker of `benchmarks.inference`, for the interpreter of PyTorch's own environ
 model and the choice of the best symbols are one graph, traced for the very shape that is heard.
 """
 
+import functools
 import json
 import sys
 from pathlib import Path
@@ -63,27 +64,32 @@ class Recogniser(nn.Module):
 
 
 def main() -> None:
-    """FOLDER SAMPLES BATCH export FILE, or FOLDER SAMPLES BATCH THREADS NAME to answer."""
+    """FOLDER SAMPLES BATCH export FILE, or FOLDER SAMPLES BATCH THREADS CALLS NAME to answer."""
     folder, samples, batch = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
+    calls = 1 if sys.argv[4] == "export" else int(sys.argv[5])
     shape = json.loads((folder / "shape.json").read_text())
     model = Conformer(shape, 0.0)
     load_weights(model, folder / "weights.npz")
     arrays = np.load(folder / "features.npz")
     recogniser = Recogniser(Filterbank(arrays["mels"]), model, arrays["statistics"]).eval()
-    example = torch.zeros(batch, samples)
+    example = torch.zeros(batch // calls, samples)
     with torch.no_grad():
         if sys.argv[4] == "export":
             torch.onnx.export(recogniser, (example,), sys.argv[5], dynamo=False)
             return
-        torch.set_num_threads(int(sys.argv[4]))
+        threads = int(sys.argv[4]) // calls
+        torch.set_num_threads(threads)
         torch.set_num_interop_threads(1)
         traced = torch.jit.optimize_for_inference(torch.jit.trace(recogniser, example))
 
         def symbols(waveforms: NDArray[Any]) -> NDArray[Any]:
-            best: NDArray[Any] = traced(torch.from_numpy(waveforms)).numpy()
+            with torch.no_grad():
+                best: NDArray[Any] = traced(torch.from_numpy(waveforms)).numpy()
             return best
 
-        answer_hearing(folder / f"batch-{batch}", sys.argv[5], symbols)
+        # Threads and gradients are settled for each thread of Python anew.
+        begin = functools.partial(torch.set_num_threads, threads)
+        answer_hearing(folder / f"batch-{batch}", sys.argv[6], symbols, calls, begin)
 
 
 if __name__ == "__main__":

@@ -60,6 +60,16 @@ BETTER = {
     "memory_parallel_vs_torch": "lower",
     "recompute_memory_vs_torch": "lower",
     "recompute_time_ratio": "lower",
+    "memory_vs_torch_m": "lower",
+    "memory_bfloat16_vs_torch_m": "lower",
+    "memory_parallel_vs_torch_m": "lower",
+    "recompute_memory_vs_torch_m": "lower",
+    "recompute_time_ratio_m": "lower",
+    "memory_vs_torch_l": "lower",
+    "memory_bfloat16_vs_torch_l": "lower",
+    "memory_parallel_vs_torch_l": "lower",
+    "recompute_memory_vs_torch_l": "lower",
+    "recompute_time_ratio_l": "lower",
 }
 
 _BATCH = {"s": 8, "m": 8, "l": 6}

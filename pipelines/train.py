@@ -1,12 +1,12 @@
 """`tfasr train`: prepared data to a run."""
 
-import contextlib
 import os
 from dataclasses import replace
 
 import tensorflow as tf
 
 from pipelines.progress import ProgressLine
+from pipelines.threads import take_one_thread_an_operation
 from tfasr.artifacts.files import write_json
 from tfasr.configs.distribution import distribution_of_environment
 from tfasr.configs.training import TrainConfig
@@ -30,9 +30,7 @@ def run(config: TrainConfig) -> None:
     # Sums of several threads must come out in one order for a resume to be exact.
     tf.config.experimental.enable_op_determinism()
     if config.optimizer.parallel > 1:
-        # Where TensorFlow has begun already, its threads wait for each other, and no more.
-        with contextlib.suppress(RuntimeError):
-            tf.config.threading.set_intra_op_parallelism_threads(1)
+        take_one_thread_an_operation()
     if not config.distribution.hosts:
         environment = distribution_of_environment(os.environ.get("TF_CONFIG", ""))
         config = replace(config, distribution=environment)

@@ -5,12 +5,16 @@ import importlib
 import io
 import json
 import math
+import os
 import sys
-from collections.abc import Callable, Iterator
+import threading
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 import soundfile
 
@@ -33,6 +37,7 @@ _UNTOLD_SECONDS = 30.0
 _WHOLE = 2.0
 
 Transcribe = Callable[[bytes], Transcript]
+Heard = Callable[[], Transcript]
 
 
 class Limits(NamedTuple):
@@ -48,7 +53,7 @@ class Limits(NamedTuple):
 
 
 def run(config: TranscribeConfig) -> None:
-    """Prints or writes the transcript of each file.
+    """Prints or writes the transcript of each file, in their order.
 
     A file that can't be transcribed gives its reason on the standard error, and the others
     are done all the same.
@@ -57,23 +62,64 @@ def run(config: TranscribeConfig) -> None:
         ValueError: The model can't be loaded, or the server doesn't answer.
         SystemExit: With 1 in the end, where a file could not be transcribed.
     """
-    transcribe, limits = _transcriber(config)
+    files = _audio_files(config)
+    parallel = config.parallel or _parallel([path for path, _ in files])
+    transcribe, limits = _transcriber(config, parallel)
     written: set[Path] = set()
     failures = 0
-    for path, name in _audio_files(config):
-        try:
-            transcript = _transcript(path, transcribe, limits)
-            _put(path, name, transcript, config, written)
-        except ServerError as error:
-            raise ValueError(str(error)) from None
-        except ValueError as error:
-            failures += 1
-            print(f"{path}: {error}", file=sys.stderr, flush=True)
+    begun: deque[tuple[Path, Path, Heard]] = deque()
+    with Hearing(transcribe, parallel) as hearing:
+        for number, (path, name) in enumerate(files):
+            begun.append((path, name, _begin(path, hearing, limits)))
+            while begun and (len(begun) > parallel or number == len(files) - 1):
+                path, name, heard = begun.popleft()
+                try:
+                    _put(path, name, heard(), config, written)
+                except ServerError as error:
+                    raise ValueError(str(error)) from None
+                except ValueError as error:
+                    failures += 1
+                    print(f"{path}: {error}", file=sys.stderr, flush=True)
     if failures:
         raise SystemExit(1)
 
 
-def _transcriber(config: TranscribeConfig) -> tuple[Transcribe, Limits]:
+class Hearing:
+    """Hears audio side by side, with no more of it in memory than is heard soon.
+
+    Use it as a context manager; leaving does not begin what waits.
+
+    Args:
+        transcribe: What hears an audio file.
+        parallel: How many at once.
+    """
+
+    def __init__(self, transcribe: Transcribe, parallel: int) -> None:
+        self._transcribe = transcribe
+        self._threads = ThreadPoolExecutor(parallel)
+        self._room = threading.Semaphore(2 * parallel)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._threads.shutdown(cancel_futures=True)
+
+    def begin(self, audio: bytes) -> Future[Transcript]:
+        """Begins to hear a file, as soon as there is room for it."""
+        self._room.acquire()
+        future = self._threads.submit(self._transcribe, audio)
+        future.add_done_callback(lambda _: self._room.release())
+        return future
+
+
+def _parallel(files: Sequence[Path]) -> int:
+    """As many as there are processors; one alone is heard sooner by all threads together."""
+    short = len(files) == 1 and files[0] != STDIN and _seconds(str(files[0])) <= _UNTOLD_SECONDS
+    return 1 if short else len(os.sched_getaffinity(0))
+
+
+def _transcriber(config: TranscribeConfig, parallel: int) -> tuple[Transcribe, Limits]:
     """Makes what hears a file, and says how much of it at once."""
     if config.model is None:
         # Each kind of model has imports of its own, which take longer than a short file.
@@ -85,8 +131,11 @@ def _transcriber(config: TranscribeConfig) -> tuple[Transcribe, Limits]:
         return lambda audio: client.transcribe([audio])[0], limits
     with _uncollected():
         _start_tensorflow()
+        from pipelines.threads import take_one_thread_an_operation
         from tfasr.serving.runtime import ServedModel
 
+        if parallel > 1:
+            take_one_thread_an_operation()
         # What is longer is parted before.
         model = ServedModel(config.model, max_seconds=math.inf)
     told = float(model.facts.get("longest_seconds", _UNTOLD_SECONDS))
@@ -131,27 +180,45 @@ def _start_tensorflow() -> None:
     tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
 
 
-def _audio_files(config: TranscribeConfig) -> Iterator[tuple[Path, Path]]:
-    """Yields each file, and its name below the folder that was given."""
+def _audio_files(config: TranscribeConfig) -> list[tuple[Path, Path]]:
+    """Lists each file, and its name below the folder that was given."""
+    found = []
     for given in config.files:
         files = given.rglob("*") if given.is_dir() else [given]
         audio = sorted(file for file in files if file.suffix.lower() in AUDIO_SUFFIXES)
         for path in audio or [given]:
-            yield path, path.relative_to(given) if path != given else Path(given.name)
+            found.append((path, path.relative_to(given) if path != given else Path(given.name)))
+    return found
 
 
-def _transcript(path: Path, transcribe: Transcribe, limits: Limits) -> Transcript:
+def _begin(path: Path, hearing: Hearing, limits: Limits) -> Heard:
+    """Begins to hear a file; what it returns waits for the transcript, or raises what failed."""
+    try:
+        return _heard(path, hearing, limits)
+    except ValueError as error:
+        failed: Future[Transcript] = Future()
+        failed.set_exception(error)
+        return failed.result
+
+
+def _heard(path: Path, hearing: Hearing, limits: Limits) -> Heard:
     if path.is_dir():
         raise ValueError("must hold audio files; it holds none")
     audio = sys.stdin.buffer.read() if path == STDIN else b""
     if _seconds(io.BytesIO(audio) if path == STDIN else str(path)) <= limits.whole:
-        return _of_one(audio or _content(path), transcribe)
+        whole = hearing.begin(audio or _content(path))
+        return lambda: _result(whole)
     opened = open_recording_bytes(audio, str(path)) if path == STDIN else open_recording(path)
     with opened as recording:
         parts = [
-            (part.start, _of_one(wav_bytes(part.samples, recording.rate), transcribe))
+            (part.start, hearing.begin(wav_bytes(part.samples, recording.rate)))
             for part in parts_at_pauses(recording, max_seconds=limits.part)
         ]
+    return lambda: _joined(parts)
+
+
+def _joined(begun: Sequence[tuple[float, Future[Transcript]]]) -> Transcript:
+    parts = [(start, _result(part)) for start, part in begun]
     start, last = parts[-1]
     return joined(parts, start + last.seconds)
 
@@ -173,9 +240,9 @@ def _seconds(source: str | io.BytesIO) -> float:
         return 0.0
 
 
-def _of_one(audio: bytes, transcribe: Transcribe) -> Transcript:
+def _result(heard: Future[Transcript]) -> Transcript:
     try:
-        return transcribe(audio)
+        return heard.result()
     except ValueError as error:
         # The one file of a request is its first instance.
         raise ValueError(str(error).removeprefix("instance 0: ")) from None

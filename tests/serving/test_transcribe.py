@@ -2,15 +2,17 @@ import gc
 import io
 import json
 import shutil
+import threading
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from pipelines.transcribe import run
+from pipelines.transcribe import Hearing, run
 from tfasr.audio.decoding import write_wav
 from tfasr.configs.serving import TranscribeConfig
 from tfasr.serving.runtime import ServedModel
+from tfasr.serving.transcripts import Transcript
 
 
 @pytest.fixture(scope="module")
@@ -70,6 +72,53 @@ def test_garbage_is_looked_for_again_once_the_model_is_there(model_folder, folde
         gc.unfreeze()
     assert seen == [False]
     assert gc.isenabled()
+
+
+def test_no_more_are_heard_at_once_than_are_wanted_and_little_waits():
+    now, most, begun, gate = [], [], [], threading.Event()
+
+    def transcribe(audio):
+        now.append(audio)
+        most.append(len(now))
+        assert gate.wait(20)
+        now.remove(audio)
+        return Transcript(text=audio.decode(), seconds=1.0)
+
+    def begin(hearing):
+        for number in range(9):
+            begun.append(hearing.begin(b"%d" % number))
+
+    with Hearing(transcribe, 2) as hearing:
+        thread = threading.Thread(target=begin, args=(hearing,))
+        thread.start()
+        while len(begun) < 4:
+            thread.join(0.01)
+        thread.join(0.2)
+        assert len(begun) == 4
+        gate.set()
+        thread.join()
+        assert [future.result().text for future in begun] == [str(n) for n in range(9)]
+    assert max(most) == 2
+
+
+@pytest.mark.parametrize("parallel", [1, 3])
+def test_texts_come_in_the_order_of_files_however_many_are_heard_at_once(
+    parallel, model_folder, folder, tmp_path, capsys
+):
+    names = [f"{number}.wav" for number in range(7)]
+    several = tmp_path / "several"
+    several.mkdir()
+    for name in names:
+        shutil.copy(folder / "b.wav", several / name)
+    (several / "3.wav").write_bytes(b"no audio")
+    with pytest.raises(SystemExit):
+        run(TranscribeConfig(model=model_folder, files=(several,), parallel=parallel))
+    out, err = capsys.readouterr()
+    told = [Path(line.split("\t")[0]).name for line in out.splitlines()]
+    assert told == [name for name in names if name != "3.wav"]
+    assert len({line.split("\t")[1] for line in out.splitlines()}) == 1
+    assert err.count("\n") == 1
+    assert "3.wav: " in err
 
 
 def test_a_folder_without_audio_is_told(model_folder, tmp_path, capsys):

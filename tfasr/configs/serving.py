@@ -28,6 +28,9 @@ class GatheringConfig:
             seconds. Company that arrives while the model works waits no longer for it.
         parallel: Calls of the model at once. A call keeps few cores busy throughout, and with two
             the requests of one batch are read while another is heard.
+        one_thread: Each operation takes one thread, not all. With `parallel` as many as there are
+            processors, a model of ten million parameters hears half as much again. One utterance
+            alone takes it as long as with all, and a model ten times as large twice as long.
         queue: Most utterances in the server, from the end of their upload to their answer;
             beyond, requests are answered 503 and when to come again.
         deadline_seconds: Longest from the end of an upload to its answer, in seconds; beyond,
@@ -39,6 +42,7 @@ class GatheringConfig:
     batch_seconds: float = 240.0
     delay_seconds: float = 0.005
     parallel: int = 2
+    one_thread: bool = False
     queue: int = 256
     deadline_seconds: float = 60.0
     decode_threads: int = 2
@@ -132,10 +136,13 @@ class TranscribeConfig:
         out: Folder that gets a file for each, such as NAME.srt; none prints them.
         token_file: File that holds the token the server of `url` asks for.
         max_seconds: Longest stretch that the model is given at once, in seconds. A longer
-            recording is read part by part, in the memory of one of them, and cut where the
+            recording is read part by part, in the memory of a few of them, and cut where the
             second half of a stretch is quietest. 0 takes the longest utterance that the model
             was trained on, since many models lose words in what is longer, and leaves recordings
             up to twice as long whole; or 30 where the model or a server does not tell.
+        parallel: Files, and parts of long ones, that are heard side by side; a model then takes
+            one thread an operation. 0 takes as many as there are processors, and 1 for a single
+            file of at most 30 seconds.
     """
 
     model: Path | None = None
@@ -145,6 +152,7 @@ class TranscribeConfig:
     out: Path | None = None
     token_file: Path | None = None
     max_seconds: float = 0.0
+    parallel: int = 0
 
     def __post_init__(self) -> None:
         if (self.model is None) == (not self.url):
@@ -159,6 +167,8 @@ class TranscribeConfig:
             raise ValueError(
                 f"max_seconds must be positive, or 0; got max_seconds={self.max_seconds}"
             )
+        if self.parallel < 0:
+            raise ValueError(f"parallel must be at least 0; got parallel={self.parallel}")
 
     @property
     def suffix(self) -> str:

@@ -37,7 +37,8 @@ class Batcher:
     """Gathers utterances and has them heard, in threads, so many batches at a time.
 
     A batch is of one model and one signature, in the order in which its utterances came. It
-    starts when it is full, or when its first utterance has waited the delay. Where a batch
+    starts when it is full, or when its first utterance has waited the delay, and leaves what it
+    can to the batches that may start beside it. Where a batch
     fails, each of its utterances is heard alone, so that one can't harm the others.
 
     Use it as an asynchronous context manager; leaving waits for what is under way.
@@ -145,13 +146,15 @@ class Batcher:
         batch: list[_Waiting] = []
         left: deque[_Waiting] = deque()
         longest = 0.0
+        free = self.config.parallel - len(self._hearing)
+        share = min(-(-len(self._queue) // free), self.config.max_batch)
         for waiting in self._queue:
             if waiting.answer.done():
                 continue  # Its deadline has passed, or its client has gone.
             longest_with = max(longest, waiting.seconds)
             fits = not batch or (
                 (batch[0].model, batch[0].signature) == (waiting.model, waiting.signature)
-                and len(batch) < self.config.max_batch
+                and len(batch) < share
                 and longest_with * (len(batch) + 1) <= self.config.batch_seconds
             )
             if fits:
