@@ -149,10 +149,16 @@ def worsened(
 def _figures(name: str) -> dict[str, Any]:
     print(f"{name} ...", flush=True)
     command = [sys.executable, "-m", f"benchmarks.{name}", "--json"]
-    done = subprocess.run(command, stdout=subprocess.PIPE, text=True)
-    if done.returncode:
-        raise SystemExit(f"{' '.join(command)} ended with status {done.returncode}")
-    figures: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    last = ""
+    environment = {**os.environ, "PYTHONUNBUFFERED": "1"}
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as running:
+        # Its table, line by line as it comes; the figures behind it are for the results.
+        for line in running.stdout or ():
+            print(last, end="", flush=True)
+            last = line
+    if running.returncode:
+        raise SystemExit(f"{' '.join(command)} ended with status {running.returncode}")
+    figures: dict[str, Any] = json.loads(last)
     return figures
 
 

@@ -117,3 +117,23 @@ def test_committed_results_are_compared_with_those_before(commit):
 
 def test_the_only_results_are_compared_with_nothing(commit):
     assert bench._last_committed(commit("2026-11-20", 1)) is None
+
+
+@pytest.fixture
+def benchmark(tmp_path, monkeypatch):
+    """Makes the benchmark `speed`, of the lines that it has."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "benchmarks").mkdir()
+    return lambda *lines: (tmp_path / "benchmarks" / "speed.py").write_text("\n".join(lines))
+
+
+def test_a_benchmark_s_table_is_shown_and_its_last_line_gives_the_figures(benchmark, capfd):
+    benchmark("print('ours 1')", "print('theirs 2')", "print('{\"ratio\": 2}')")
+    assert bench._figures("speed") == {"ratio": 2}
+    assert capfd.readouterr().out.splitlines() == ["speed ...", "ours 1", "theirs 2"]
+
+
+def test_a_benchmark_that_fails_ends_the_run(benchmark):
+    benchmark("raise SystemExit(3)")
+    with pytest.raises(SystemExit, match=r"-m benchmarks\.speed --json ended with status 3"):
+        bench._figures("speed")
