@@ -2,10 +2,10 @@
 
 `conformer_s` with CTC, its first weights, on utterances of 10 s, alone and 16 together, on one
 thread and on four. Ours is the exported SavedModel as `tfasr serve` calls it with
-`gathering.one_thread` and as many calls at once as threads; an utterance alone has all threads.
-The peers are a PyTorch module of the same shape and weights, filterbank and choice of symbols in
-the graph, traced for the very shape: as TorchScript optimised for inference, and in ONNX Runtime.
-They read WAV and join pieces in Python. Where there are several utterances and threads, each is
+`gathering.one_thread`: as many calls at once as there are threads, and so one for an utterance
+alone. The peers are a PyTorch module of the same shape and weights, filterbank and choice of
+symbols in the graph, traced for the very shape: as TorchScript optimised for inference, and in ONNX
+Runtime. They read WAV and join pieces in Python. Where there are several utterances and threads, each is
 measured both with all in one call and in as many calls at once as threads, of which the faster
 counts. All must come to the same texts, but for the odd word where two symbols are as good. Each
 has a process of its own; they take turns, and a ratio is the median of the rounds'. The limit is
@@ -221,7 +221,7 @@ def _figures(
 def _answer(folder: Path, batch: int, threads: int) -> None:
     """Answers with the hearing of our exported model, in as many calls at once as threads."""
     calls = min(batch, threads)
-    set_threads(threads, operation=1 if calls > 1 else threads)
+    set_threads(threads, operation=1)
     case = folder / f"batch-{batch}"
     wavs = [path.read_bytes() for path in sorted(case.glob("*.wav"))]
     model = ServedModel(folder / "conformer")

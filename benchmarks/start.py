@@ -1,8 +1,8 @@
 """How long does `tfasr` take to answer?
 
 `tfasr --help`, a wrong option, and `tfasr transcribe` of one file of a second by an exported model,
-the preset `tiny` with its first weights where none is given; from the command to its end. What
-imports and files come from the disk the first time is left out: each is run once before.
+the demonstration model where none is given; from the command to its end. What imports and files
+come from the disk the first time is left out: each is run once before.
 
 Figures: `help_seconds`, `wrong_option_seconds`, `transcribe_seconds`, and `transcribe_processor`,
 the seconds of all processors together, which other work on the machine changes less.
@@ -32,32 +32,24 @@ BETTER = {
     "transcribe_processor": "lower",
 }
 
-_PRESET = "tiny"
+_DEMONSTRATION = Path("saved_models/digits")
 _TFASR = [sys.executable, "-m", "pipelines.cli"]
 
 
 def main() -> None:
     """Measures, prints the table and, if asked, the JSON line."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--model", type=Path, help="an exported model")
+    parser.add_argument("--model", type=Path, default=_DEMONSTRATION, help="an exported model")
     parser.add_argument("--repeats", type=int, default=7)
     parser.add_argument("--json", action="store_true", help="end with one line of JSON")
-    parser.add_argument("--export", type=Path, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
-    if arguments.export:
-        _export(arguments.export)
-        return
     commands = {
         "help_seconds": ["--help"],
         "wrong_option_seconds": ["train", "--stepz", "3"],
     }
     with tempfile.TemporaryDirectory() as folder:
-        model = arguments.model or Path(folder) / _PRESET
-        if arguments.model is None:
-            program = [sys.executable, "-m", "benchmarks.start", "--export", str(model)]
-            subprocess.run(program, check=True)
-        speech = _second(model, Path(folder))
-        commands["transcribe_seconds"] = ["transcribe", f"--model={model}", speech]
+        speech = _second(arguments.model, Path(folder))
+        commands["transcribe_seconds"] = ["transcribe", f"--model={arguments.model}", speech]
         times = {
             key: _times([*_TFASR, *command], arguments.repeats) for key, command in commands.items()
         }
@@ -71,21 +63,6 @@ def main() -> None:
         )
     if arguments.json:
         print(json.dumps(figures))
-
-
-def _export(folder: Path) -> None:
-    # TensorFlow would slow down the start of every process that is timed.
-    from benchmarks.twins import plain_extractor, write_export
-    from tfasr.configs.presets import PRESETS
-    from tfasr.models.building import build_model
-    from tfasr.models.initialization import initialize
-    from tfasr.models.layout import Layout
-
-    config = PRESETS[_PRESET]
-    model = build_model(config)
-    initialize(Layout(model), 0)
-    pieces = [f"▁{number}" for number in range(config.vocabulary)]
-    write_export(model, plain_extractor(config.num_mels), pieces, folder)
 
 
 def _second(model: Path, folder: Path) -> str:

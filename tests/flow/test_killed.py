@@ -115,6 +115,25 @@ def test_a_killed_training_ends_as_if_it_had_not_been(arguments_of, whole, tmp_p
         np.testing.assert_array_equal(ours[name], value, err_msg=name)
 
 
+@pytest.mark.slow
+def test_a_killed_training_in_parts_ends_as_if_it_had_not_been(arguments_of, tmp_path):
+    def arguments(run):
+        return [*arguments_of(run), "--optimizer.parallel", "2"]
+
+    def finish_alone(run):
+        # How many threads an operation has is settled once in a process.
+        command = [sys.executable, "-m", "pipelines.cli", *arguments(run)]
+        subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
+        return tensors_of(run)
+
+    run = tmp_path / "run"
+    kill_during(arguments(run), lambda: newest_step(run), (3, 7), 5)
+    ours, theirs = finish_alone(run), finish_alone(tmp_path / "whole")
+    assert ours.keys() == theirs.keys()
+    for name, value in theirs.items():
+        np.testing.assert_array_equal(ours[name], value, err_msg=name)
+
+
 ROUNDS = """--plan.kind flat --plan.rate 0.5 --clients.by size --clients.size 8 --rounds 6
     --clients_per_round 2 --client_steps 2 --client_batch 4 --server momentum --evaluate_every 3"""
 
