@@ -5,11 +5,11 @@ thread and on four. Ours is the exported SavedModel as `tfasr serve` calls it wi
 `gathering.one_thread`: as many calls at once as there are threads, and so one for an utterance
 alone. The peers are a PyTorch module of the same shape and weights, filterbank and choice of
 symbols in the graph, traced for the very shape: as TorchScript optimised for inference, and in ONNX
-Runtime. They read WAV and join pieces in Python. Where there are several utterances and threads, each is
-measured both with all in one call and in as many calls at once as threads, of which the faster
-counts. All must come to the same texts, but for the odd word where two symbols are as good. Each
-has a process of its own; they take turns, and a ratio is the median of the rounds'. The limit is
-the best rate of float32 products on as many threads. Peers have environments of their own in
+Runtime. They read WAV and join pieces in Python. Where there are several utterances and threads,
+each is measured both with all in one call and in as many calls at once as threads, of which the
+faster counts. All must come to the same texts, but for the odd word where two symbols are as good.
+Each has a process of its own; they take turns, and a ratio is the median of the rounds'. The limit
+is the best rate of float32 products on as many threads. Peers have environments of their own in
 `--peers`, made when they are missing; one that can't be made has null for its figures.
 
 Figures, by utterances B and threads T: `batch_B_threads_T_vs_torchscript` and `_vs_onnx` (times as
