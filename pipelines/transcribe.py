@@ -130,7 +130,7 @@ def _transcriber(config: TranscribeConfig, parallel: int) -> tuple[Transcribe, L
         limits = _limits(config, whole=_UNTOLD_SECONDS, part=_UNTOLD_SECONDS)
         return lambda audio: client.transcribe([audio])[0], limits
     with _uncollected():
-        _start_tensorflow()
+        _start_tensorflow(optimising=parallel > 1)
         from pipelines.threads import take_one_thread_an_operation
         from tfasr.serving.runtime import ServedModel
 
@@ -138,6 +138,8 @@ def _transcriber(config: TranscribeConfig, parallel: int) -> tuple[Transcribe, L
             take_one_thread_an_operation()
         # What is longer is parted before.
         model = ServedModel(config.model, max_seconds=math.inf)
+        if parallel > 1:
+            model.warm_up()
     told = float(model.facts.get("longest_seconds", _UNTOLD_SECONDS))
     limits = _limits(config, whole=_WHOLE * told, part=told)
     return lambda audio: transcript_of(model.hear(audio, "instance 0")), limits
@@ -159,12 +161,15 @@ def _uncollected() -> Iterator[None]:
         gc.enable()
 
 
-def _start_tensorflow() -> None:
+def _start_tensorflow(*, optimising: bool) -> None:
     """Imports TensorFlow for a process that transcribes and ends.
 
     That takes a quarter less of the time without JAX, which its converter for LiteRT asks for,
-    and Keras; it goes on where they are not there. To optimise the model's graph takes longer
-    than is won by it in hours of audio.
+    and Keras; it goes on where they are not there.
+
+    Args:
+        optimising: Whether the model's graph is optimised, which takes longer than a few files. As
+            it is saved, it is not called twice at once.
     """
     if "tensorflow" in sys.modules:
         return
@@ -177,7 +182,7 @@ def _start_tensorflow() -> None:
     finally:
         for name in unneeded:
             del sys.modules[name]
-    tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
+    tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": not optimising})
 
 
 def _audio_files(config: TranscribeConfig) -> list[tuple[Path, Path]]:

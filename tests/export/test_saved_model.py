@@ -364,3 +364,19 @@ def test_the_forms_take_ever_less_room(tiny_run, tmp_path):
 def test_a_form_uses_stock_operations_only(formed, form):
     saved = SavedModel.FromString((formed[form] / "saved_model.pb").read_bytes())
     assert custom_operations(saved.meta_graphs[0].graph_def) == []
+
+
+@pytest.mark.parametrize(
+    "frozen", [(), (1,)], ids=["joined_to_one_operation", "plain_beside_constants"]
+)
+def test_a_model_holds_no_norm_that_two_calls_at_once_would_corrupt(
+    frozen, folders, optimised_operations
+):
+    model = tf.saved_model.load(str(folders[frozen]))
+    operations = optimised_operations(
+        model.signatures["waveforms"],
+        waveforms=tf.zeros([1, 4000]),
+        num_samples=tf.constant([4000]),
+    )
+    assert ("_MklLayerNorm" in operations) == (not frozen)
+    assert "FusedBatchNormV3" not in operations

@@ -109,3 +109,11 @@ def test_partial_texts_only_grow(streaming, noise):
 def test_a_stream_uses_stock_operations_only(streaming):
     for name in ("stream_start", "stream_step"):
         assert custom_operations(streaming[0].signatures[name].graph.as_graph_def()) == []
+
+
+def test_steps_hold_no_norm_that_two_at_once_would_corrupt(streaming):
+    model, _ = streaming
+    called = model.signatures["stream_step"].graph.as_graph_def().library.function
+    operations = {node.op for function in called for node in function.node_def}
+    assert "MatMul" in operations
+    assert "FusedBatchNormV3" not in operations

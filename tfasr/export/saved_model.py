@@ -5,6 +5,7 @@ from collections.abc import Callable
 from typing import Any
 
 import tensorflow as tf
+from tensorflow.python.eager import context
 
 from tfasr.configs.evaluation import DecodingConfig
 from tfasr.evaluation.search import Recogniser
@@ -62,21 +63,39 @@ class ExportedModel(tf.Module):
         model = recogniser.model
         freezing.settle(model)
         self.resources = freezing.fix(model)
-        functions = _functions(extractor, transcriber(recogniser, decoding))
+        transcribe = transcriber(recogniser, decoding)
+        with inferring():
+            signatures = _traced(_functions(extractor, transcribe))
+        if not _has_joined_norms(signatures["waveforms"]):
+            with inferring(joined_norms=False):
+                signatures = _traced(_functions(extractor, transcribe))
         # The whole utterance, 0, takes no steps.
         chunk = next((chunk for chunk in model.chunks if chunk), 0)
         self.window = None
         if chunk:
             stream = StreamSignatures(model, extractor, recogniser.pieces, chunk)
-            functions |= stream.functions()
+            with inferring(joined_norms=False):
+                signatures |= _traced(stream.functions())
             self.window = stream.window
-        with inferring():
-            signatures = {name: each.get_concrete_function() for name, each in functions.items()}
         # These alone are written to variables/: tracking the model would write all of them.
         read = {v.ref() for signature in signatures.values() for v in signature.variables}
         self.weights = [v for v in model.variables if v.ref() in read]
         # A function of the module would be saved once more beside its signature.
         self.signatures: Callable[[], Signatures] = lambda: signatures
+
+
+def _traced(functions: dict[str, Any]) -> Signatures:
+    return {name: each.get_concrete_function() for name, each in functions.items()}
+
+
+def _has_joined_norms(waveforms: tf.types.experimental.ConcreteFunction) -> bool:
+    """Whether TensorFlow joins the layer norms of `inferring`, as it does not beside constants.
+
+    Apart they are slow, and two calls at once corrupt memory.
+    """
+    with context.collect_graphs(optimized=True) as graphs:
+        waveforms(waveforms=tf.zeros([1, 2**14]), num_samples=tf.constant([2**14]))
+    return not any("FusedBatchNormV3" in operations_of(graph) for graph in graphs)
 
 
 def _functions(
@@ -132,9 +151,14 @@ def custom_operations(graph_def: tf.compat.v1.GraphDef) -> list[str]:
     Python operations are registered wherever TensorFlow's Python package is, but run nowhere
     else.
     """
-    functions = [node for f in graph_def.library.function for node in f.node_def]
-    used = {node.op for node in (*graph_def.node, *functions)}
+    used = operations_of(graph_def)
     own = {function.signature.name for function in graph_def.library.function}
     python = {"PyFunc", "EagerPyFunc", "PyFuncStateless"}
     known = set(tf.raw_ops.__dict__) - python
     return sorted(op for op in used - own if op not in known)
+
+
+def operations_of(graph_def: tf.compat.v1.GraphDef) -> set[str]:
+    """Names the kinds of operations of a graph and its functions."""
+    functions = (node for f in graph_def.library.function for node in f.node_def)
+    return {node.op for nodes in (graph_def.node, functions) for node in nodes}

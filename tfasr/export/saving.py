@@ -1,5 +1,6 @@
 """Writes a SavedModel whose functions compute nothing twice."""
 
+from collections.abc import Container
 from pathlib import Path
 from typing import Any
 
@@ -29,32 +30,36 @@ def save_signatures(module: tf.Module, folder: Path, signatures: dict[str, Any])
     path = folder / "saved_model.pb"
     saved = SavedModel.FromString(path.read_bytes())
     for graph in saved.meta_graphs:
+        objects = graph.object_graph_def.nodes
+        # Loading looks for these by their names.
+        captured = {node.captured_tensor.name.partition(":")[0] for node in objects}
         for function in graph.graph_def.library.function:
-            join_equal_operations(function)
+            join_equal_operations(function, captured)
     write_bytes(path, saved.SerializeToString(deterministic=True))
     fingerprinting_utils.write_fingerprint(str(folder))
 
 
-def join_equal_operations(function: FunctionDef) -> None:
+def join_equal_operations(function: FunctionDef, kept: Container[str] = ()) -> None:
     """Leaves the first of operations that have no state, and equal attributes and inputs.
 
     Args:
         function: Is changed in place. What reads an operation that stands behind it is not
             joined with its equals, which does no harm.
+        kept: Names of operations that are not joined with those before them.
     """
     first: dict[bytes, str] = {}
     joined: dict[str, str] = {}
     for node in function.node_def:
         _rename_inputs(node, joined)
-        if not _is_stateful(node):
+        if not _is_stateful(node) and node.name not in kept:
             name = first.setdefault(_value(node), node.name)
             if name != node.name:
                 joined[node.name] = name
-    kept = FunctionDef(node_def=[node for node in function.node_def if node.name not in joined])
-    for node in kept.node_def:
+    left = FunctionDef(node_def=[node for node in function.node_def if node.name not in joined])
+    for node in left.node_def:
         _rename_inputs(node, joined)
     function.ClearField("node_def")
-    function.node_def.extend(kept.node_def)
+    function.node_def.extend(left.node_def)
     for results in (function.ret, function.control_ret):
         for key, name in list(results.items()):
             results[key] = _renamed(name, joined)

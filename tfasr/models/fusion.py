@@ -9,7 +9,7 @@ from typing import Any
 import tensorflow as tf
 
 _FUSING = ContextVar("fusing", default=False)
-_INFERRING = ContextVar("inferring", default=False)
+_INFERRING = ContextVar("inferring", default="")
 
 Tensors = tuple[tf.Tensor, ...]
 
@@ -30,13 +30,16 @@ def fusing() -> Iterator[None]:
 
 
 @contextmanager
-def inferring() -> Iterator[None]:
+def inferring(*, joined_norms: bool = True) -> Iterator[None]:
     """Has a graph that is traced inside use forms that are fast, and have no gradient of ours.
 
     They are stock operations, which TensorFlow's graph optimiser joins to oneDNN's. Where it is
     off, or a graph becomes that of another runtime, they are slower than the plain ones.
+
+    Args:
+        joined_norms: Whether it joins the layer norms of this graph.
     """
-    token = _INFERRING.set(True)
+    token = _INFERRING.set("joined" if joined_norms else "apart")
     try:
         yield
     finally:
@@ -45,7 +48,12 @@ def inferring() -> Iterator[None]:
 
 def is_inferring() -> bool:
     """Whether what is traced now is for inference in a graph of TensorFlow's."""
-    return _INFERRING.get() and not tf.executing_eagerly()
+    return bool(_INFERRING.get()) and not tf.executing_eagerly()
+
+
+def joins_layer_norms() -> bool:
+    """Whether TensorFlow joins the layer norms of what is traced now."""
+    return _INFERRING.get() == "joined" and not tf.executing_eagerly()
 
 
 def is_fusing() -> bool:

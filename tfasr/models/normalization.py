@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 import keras
 import tensorflow as tf
 
-from tfasr.models.fusion import Chain, Tensors, is_inferring
+from tfasr.models.fusion import Chain, Tensors, is_inferring, joins_layer_norms
 
 
 def frames_or_all(mask: tf.Tensor | None, x: tf.Tensor) -> tf.Tensor:
@@ -33,15 +33,21 @@ class LayerNorm(keras.layers.LayerNormalization):
         super().__init__(epsilon=epsilon, **kwargs)
 
     def call(self, x: tf.Tensor) -> tf.Tensor:
-        if is_inferring():
+        if joins_layer_norms():
             return _inferred_layer_norm(x, self.gamma, self.beta, self.epsilon)
+        if is_inferring():
+            return _layer_norm(x, self.gamma, self.beta, self.epsilon)[0]
         return _LAYER_NORM(x, self.gamma, self.beta, epsilon=self.epsilon)
 
 
 def _inferred_layer_norm(
     x: tf.Tensor, gamma: tf.Tensor, beta: tf.Tensor, epsilon: float
 ) -> tf.Tensor:
-    """As the graph optimiser knows oneDNN's layer norm: frames are the channels of an image."""
+    """As the graph optimiser knows oneDNN's layer norm: frames are the channels of an image.
+
+    Where it is not joined, two calls at once corrupt memory: oneDNN's batch norm keeps what it is
+    doing in the operation.
+    """
     frames = tf.reduce_prod(tf.shape(x)[:-1])
     image = tf.reshape(tf.cast(x, tf.float32), [1, frames, x.shape[-1], 1])
     # That of `tf.nn` has no epsilon under 1.001e-5.

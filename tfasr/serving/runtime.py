@@ -1,8 +1,11 @@
 """An exported model in memory: finds the newest version, loads it and gives text."""
 
+import contextlib
 import json
 import re
+import threading
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, Literal
 
@@ -11,6 +14,7 @@ import tensorflow as tf
 from google.protobuf.message import DecodeError
 from numpy.typing import NDArray
 from tensorflow.core.protobuf import saved_model_pb2
+from tensorflow.python.eager import context
 
 from tfasr.audio.decoding import wav_bytes
 from tfasr.serving.answers import Answer, Heard, frames_of_batch, split_batch
@@ -27,6 +31,10 @@ SIGNATURES = {
     FEATURES: ("waveforms", "num_samples"),
 }
 _GIVES = {AUDIO: "text", WAVEFORMS: "text", FEATURES: "num_frames"}
+
+# oneDNN's form of it keeps what it is doing in the operation, so that two calls at once, of
+# different shapes, corrupt memory. Layer norms of exports hold it until TensorFlow joins them.
+_ALONE = "FusedBatchNormV3"
 
 _WAV_HEADER = 44
 _SAMPLE_BYTES = 2
@@ -104,6 +112,11 @@ class ServedModel:
         try:
             # Kept, since the signatures don't hold their variables alive.
             self._loaded = tf.saved_model.load(str(self.folder))
+            # Until `warm_up` has seen that more than one call at once does no harm.
+            alone = threading.Lock()
+            self._guards: dict[str, AbstractContextManager[Any]] = dict.fromkeys(
+                self._loaded.signatures, alone
+            )
             self._check_signatures()
             self.stream = self._stream_steps()
             self.signature_defs = _signature_defs(self.folder)
@@ -178,7 +191,8 @@ class ServedModel:
         if not values:
             return []
         if signature == STREAM and self.stream is not None:
-            return self.stream.answers(values)
+            with self._guards[STREAM]:
+                return self.stream.answers(values)
         if signature == AUDIO:
             return split_batch(self._call(AUDIO, audio=np.array(values, object)))
         num_samples = np.array([len(value) for value in values], np.int32)
@@ -194,7 +208,8 @@ class ServedModel:
     def _call(self, signature: str, **inputs: NDArray[Any]) -> dict[str, NDArray[Any]]:
         tensors = {name: tf.constant(value) for name, value in inputs.items()}
         try:
-            outputs = self._loaded.signatures[signature](**tensors)
+            with self._guards[signature]:
+                outputs = self._loaded.signatures[signature](**tensors)
         except tf.errors.InvalidArgumentError as error:
             reason = one_line(error.message)[:300]
             raise InputError(f"the model refuses this audio; {reason}") from None
@@ -223,22 +238,36 @@ class ServedModel:
     def warm_up(self) -> None:
         """Calls each signature, since the first call of one takes a second or more.
 
+        From then on a signature is called several times at once where that does no harm.
+
         Raises:
             ValueError: One fails.
         """
         second = np.zeros(self.sample_rate, np.int16)
         try:
-            self._texts_of_wavs([wav_bytes(second, self.sample_rate)])
+            self._first_call(AUDIO, wav_bytes(second, self.sample_rate))
             if WAVEFORMS in self.signatures:
-                self.answers(WAVEFORMS, [second.astype(np.float32)])
+                self._first_call(WAVEFORMS, second.astype(np.float32))
             if self.stream is not None:
                 silence = np.zeros(self.stream.samples, np.float32)
-                self.answers(STREAM, [Window(samples=silence, state=self.stream.start())])
+                self._first_call(STREAM, Window(samples=silence, state=self.stream.start()))
         except (ValueError, tf.errors.OpError) as error:
             raise self._not_loaded(error) from None
 
+    def _first_call(self, signature: str, value: Any) -> None:
+        with context.collect_graphs(optimized=True) as graphs:
+            self.answers(signature, [value])
+        # Those of what was called before are not collected again.
+        if graphs and not any(_ALONE in _operations(graph) for graph in graphs):
+            self._guards[signature] = contextlib.nullcontext()
+
     def _not_loaded(self, error: Exception) -> ValueError:
         return ValueError(f"{self.folder}: cannot be loaded; {one_line(str(error))}")
+
+
+def _operations(graph: tf.compat.v1.GraphDef) -> set[str]:
+    functions = (node for function in graph.library.function for node in function.node_def)
+    return {node.op for nodes in (graph.node, functions) for node in nodes}
 
 
 def _signature_defs(folder: Path) -> dict[str, Any]:
