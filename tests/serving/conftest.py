@@ -75,6 +75,18 @@ class TimedModel(CountingModel):
         return {"features": tf.stack([waveforms, -waveforms], -1), "num_frames": num_samples}
 
 
+class NormedModel(CountingModel):
+    """Its sums go through the batch norm that two calls at once would corrupt."""
+
+    def _text(self, num_samples: tf.Tensor, total: tf.Tensor) -> tf.Tensor:
+        image = tf.reshape(total, [1, 1, 1, -1])
+        ones, none = tf.ones(tf.shape(image)[3:]), tf.constant([])
+        normed = tf.raw_ops.FusedBatchNormV3(
+            x=image, scale=ones, offset=ones, mean=none, variance=none, is_training=True
+        )
+        return super()._text(num_samples, tf.reshape(normed.batch_mean, tf.shape(total)))
+
+
 class StreamingModel(CountingModel):
     """Counts and sums a stream, 30 of each window's 40 samples until the last, which is short."""
 
@@ -130,6 +142,13 @@ def export_counting_model(folder: Path, kind: type[CountingModel] = CountingMode
 def model_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("saved_models") / "counting"
     export_counting_model(folder / "2")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def normed_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("saved_models") / "normed"
+    export_counting_model(folder / "1", NormedModel)
     return folder
 
 

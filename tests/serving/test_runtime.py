@@ -102,3 +102,18 @@ def test_a_refusal_by_the_graph_itself_is_an_input_error(model_folder):
     other_rate.sample_rate = 16000
     with pytest.raises(InputError, match=r"^the model refuses this audio; [^\n]+$"):
         other_rate.transcribe([wav(1, 2)])
+
+
+def test_signatures_are_called_side_by_side_once_their_graphs_were_seen(model_folder):
+    model = ServedModel(model_folder)
+    assert set(model.one_at_a_time) == {"serving_default", "waveforms"}
+    model.warm_up()
+    assert model.one_at_a_time == []
+
+
+def test_a_graph_that_two_calls_would_corrupt_is_called_one_at_a_time(normed_folder, caplog):
+    model = ServedModel(normed_folder)
+    model.warm_up()
+    assert set(model.one_at_a_time) == {"serving_default", "waveforms"}
+    assert model.transcribe([wav(1, 2)]) == ["2 3"]
+    assert "calls of waveforms are heard one at a time" in caplog.text

@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import logging
 import re
 import threading
 from collections.abc import Mapping, Sequence
@@ -35,6 +36,7 @@ _GIVES = {AUDIO: "text", WAVEFORMS: "text", FEATURES: "num_frames"}
 # oneDNN's form of it keeps what it is doing in the operation, so that two calls at once, of
 # different shapes, corrupt memory. Layer norms of exports hold it until TensorFlow joins them.
 _ALONE = "FusedBatchNormV3"
+_LOG = logging.getLogger(__name__)
 
 _WAV_HEADER = 44
 _SAMPLE_BYTES = 2
@@ -113,9 +115,9 @@ class ServedModel:
             # Kept, since the signatures don't hold their variables alive.
             self._loaded = tf.saved_model.load(str(self.folder))
             # Until `warm_up` has seen that more than one call at once does no harm.
-            alone = threading.Lock()
+            self._turns = threading.Lock()
             self._guards: dict[str, AbstractContextManager[Any]] = dict.fromkeys(
-                self._loaded.signatures, alone
+                self._loaded.signatures, self._turns
             )
             self._check_signatures()
             self.stream = self._stream_steps()
@@ -129,6 +131,11 @@ class ServedModel:
         return {
             name: inputs for name, inputs in SIGNATURES.items() if name in self._loaded.signatures
         }
+
+    @property
+    def one_at_a_time(self) -> list[str]:
+        """Names of the signatures whose calls wait for one another."""
+        return [name for name, guard in self._guards.items() if guard is self._turns]
 
     def as_wav(self, data: bytes, name: str) -> bytes:
         """Rewrites an audio file of any format and rate as the model takes it.
@@ -258,7 +265,16 @@ class ServedModel:
         with context.collect_graphs(optimized=True) as graphs:
             self.answers(signature, [value])
         # Those of what was called before are not collected again.
-        if graphs and not any(_ALONE in _operations(graph) for graph in graphs):
+        if not graphs:
+            return
+        if any(_ALONE in _operations(graph) for graph in graphs):
+            _LOG.warning(
+                "%s: calls of %s are heard one at a time, since its graph has %s; export it anew",
+                self.folder,
+                signature,
+                _ALONE,
+            )
+        else:
             self._guards[signature] = contextlib.nullcontext()
 
     def _not_loaded(self, error: Exception) -> ValueError:
