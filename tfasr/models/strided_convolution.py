@@ -34,44 +34,84 @@ def bordered_patches(x: tf.Tensor, mask: tf.Tensor) -> tf.Tensor:
     return tf.pad(patches, [[0, 0], [1, 1], [1, 1], [0, 0]])
 
 
-def strided_convolution(x: tf.Tensor, kernel: tf.Tensor, bias: tf.Tensor) -> tf.Tensor:
-    """3x3 convolution of stride 2 without a border, and ReLU.
+def subsampled_patches(
+    patches: tf.Tensor, first: tf.Tensor, second: tf.Tensor, bias: tf.Tensor
+) -> tf.Tensor:
+    """Two 3x3 convolutions of stride 2, each with ReLU.
+
+    What the first gives is the largest tensor of a whole training step, and quick to compute: for
+    the gradient it is computed anew, one utterance after the other.
 
     Args:
-        x: [B, T, F, C] float.
-        kernel: [3, 3, C, D].
-        bias: [D].
+        patches: [B, T + 2, F + 2, 10] float, those of `bordered_patches`.
+        first: [10, C], kernel and bias of the first.
+        second: [3, 3, C, D], kernel of the second.
+        bias: [D], that of the second.
 
     Returns:
-        [B, T', F', D].
+        [B, T / 2, F / 2, D], halves rounded up.
     """
+    if is_inferring():
+        return _convolved(_first(patches, first), second, bias)
 
     @tf.custom_gradient
     def convolve(
-        x: tf.Tensor, kernel: tf.Tensor, bias: tf.Tensor
+        patches: tf.Tensor, first: tf.Tensor, second: tf.Tensor, bias: tf.Tensor
     ) -> tuple[tf.Tensor, Callable[[tf.Tensor], Any]]:
-        y = _convolved(x, kernel, bias)
+        y = _convolved(_first(patches, first), second, bias)
 
         def gradient(upstream: tf.Tensor) -> Any:
             upstream = tf.raw_ops.ReluGrad(gradients=upstream, features=y)
-            of_x = tf.raw_ops.Conv2DBackpropInput(
-                input_sizes=tf.shape(x),
-                filter=kernel,
-                out_backprop=upstream,
-                strides=[1, _STRIDE, _STRIDE, 1],
-                padding="VALID",
+
+            def of_utterance(
+                index: tf.Tensor, of_first: tf.Tensor, of_second: tf.Tensor
+            ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+                here, above = patches[index, None], upstream[index, None]
+                x = _first(here, first)
+                kernel = _kernel_gradient(x, second, above)
+                # Nine planes of x are gone before its gradient is there.
+                with tf.control_dependencies([kernel]):
+                    below = _input_gradient(x, second, above)
+                rows, columns = (tf.reshape(each, [-1, each.shape[-1]]) for each in (here, below))
+                products = tf.matmul(rows, columns, transpose_a=True)
+                return index + 1, of_first + products, of_second + kernel
+
+            count = tf.shape(patches)[0]
+            _, of_first, of_second = tf.while_loop(
+                lambda index, *_: index < count,
+                of_utterance,
+                (0, tf.zeros_like(first), tf.zeros_like(second)),
+                parallel_iterations=1,
             )
-            return of_x, _kernel_gradient(x, kernel, upstream), tf.reduce_sum(upstream, [0, 1, 2])
+            # Is left out of a graph where nobody asks for it.
+            below = _input_gradient(_first(patches, first), second, upstream)
+            of_patches = tf.matmul(below, first, transpose_b=True)
+            return of_patches, of_first, of_second, tf.reduce_sum(upstream, [0, 1, 2])
 
         return y, gradient
 
-    if is_inferring():
-        return _convolved(x, kernel, bias)
-    return convolve(x, tf.convert_to_tensor(kernel), tf.convert_to_tensor(bias))
+    kernels = (tf.convert_to_tensor(kernel) for kernel in (first, second, bias))
+    return convolve(patches, *kernels)
+
+
+def _first(patches: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
+    y = tf.nn.relu(tf.matmul(tf.reshape(patches, [-1, kernel.shape[0]]), kernel))
+    return tf.reshape(y, [*tf.unstack(tf.shape(patches)[:2]), patches.shape[2], kernel.shape[1]])
 
 
 def _convolved(x: tf.Tensor, kernel: tf.Tensor, bias: tf.Tensor) -> tf.Tensor:
     return tf.nn.relu(tf.nn.bias_add(tf.nn.conv2d(x, kernel, _STRIDE, "VALID"), bias))
+
+
+def _input_gradient(x: tf.Tensor, kernel: tf.Tensor, upstream: tf.Tensor) -> tf.Tensor:
+    below = tf.raw_ops.Conv2DBackpropInput(
+        input_sizes=tf.shape(x),
+        filter=kernel,
+        out_backprop=upstream,
+        strides=[1, _STRIDE, _STRIDE, 1],
+        padding="VALID",
+    )
+    return tf.raw_ops.ReluGrad(gradients=below, features=x)
 
 
 def _kernel_gradient(x: tf.Tensor, kernel: tf.Tensor, upstream: tf.Tensor) -> tf.Tensor:

@@ -9,7 +9,7 @@ from tfasr.configs.model import Subsampling
 from tfasr.models.dense import Dense
 from tfasr.models.normalization import frames_or_all
 from tfasr.models.scopes import build_in_scope
-from tfasr.models.strided_convolution import bordered_patches, strided_convolution
+from tfasr.models.strided_convolution import bordered_patches, subsampled_patches
 
 SUBSAMPLING = 4
 # What the first frame without a border is made of.
@@ -87,10 +87,8 @@ class ConvSubsampling(keras.layers.Layer):
             patches = bordered_patches(x, frames_or_all(mask, x))  # [B, T/2 + 2, F/2 + 2, 10]
             kernel = tf.reshape(self.conv_1.kernel, [-1, self.dim])
             kernel = tf.concat([kernel, self.conv_1.bias[None]], 0)
-            y = tf.nn.relu(tf.matmul(tf.reshape(patches, [-1, 10]), kernel))
-            y = tf.reshape(y, [*tf.unstack(tf.shape(patches)[:2]), patches.shape[2], self.dim])
             # [B, T/4, F/4, D]
-            y = strided_convolution(y, self.conv_2.kernel, self.conv_2.bias)
+            y = subsampled_patches(patches, kernel, self.conv_2.kernel, self.conv_2.bias)
         return self._projected(y)
 
     def start(self, batch: tf.Tensor, num_mels: int) -> dict[str, tf.Tensor]:
