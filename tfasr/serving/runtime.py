@@ -114,13 +114,14 @@ class ServedModel:
         try:
             # Kept, since the signatures don't hold their variables alive.
             self._loaded = tf.saved_model.load(str(self.folder))
-            # Until `warm_up` has seen that more than one call at once does no harm.
-            self._turns = threading.Lock()
-            self._guards: dict[str, AbstractContextManager[Any]] = dict.fromkeys(
-                self._loaded.signatures, self._turns
-            )
             self._check_signatures()
             self.stream = self._stream_steps()
+            # Until `warm_up` has seen that more than one call at once does no harm.
+            self._turns = threading.Lock()
+            called = [*self.signatures, *([STREAM] if self.stream is not None else [])]
+            self._guards: dict[str, AbstractContextManager[Any]] = dict.fromkeys(
+                called, self._turns
+            )
             self.signature_defs = _signature_defs(self.folder)
         except (OSError, ValueError, tf.errors.OpError, DecodeError) as error:
             raise self._not_loaded(error) from None
@@ -253,8 +254,8 @@ class ServedModel:
         second = np.zeros(self.sample_rate, np.int16)
         try:
             self._first_call(AUDIO, wav_bytes(second, self.sample_rate))
-            if WAVEFORMS in self.signatures:
-                self._first_call(WAVEFORMS, second.astype(np.float32))
+            for signature in self.signatures.keys() - {AUDIO}:
+                self._first_call(signature, second.astype(np.float32))
             if self.stream is not None:
                 silence = np.zeros(self.stream.samples, np.float32)
                 self._first_call(STREAM, Window(samples=silence, state=self.stream.start()))
