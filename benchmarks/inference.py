@@ -225,6 +225,7 @@ def _answer(folder: Path, batch: int, threads: int) -> None:
     case = folder / f"batch-{batch}"
     wavs = [path.read_bytes() for path in sorted(case.glob("*.wav"))]
     model = ServedModel(folder / "conformer")
+    model.warm_up()
     pool = ThreadPoolExecutor(calls)
     shares = [wavs[first::calls] for first in range(calls)]
 

@@ -19,17 +19,13 @@ from tfasr.models.citrinet import (
     SqueezeExcite,
 )
 from tfasr.models.convolution import ConvolutionModule, DepthwiseConv
+from tfasr.models.cumulative_norm import CumulativeGroupNorm
 from tfasr.models.decoder import BidirectionalDecoder
 from tfasr.models.decoder_attention import CausalAttention, CrossAttention
 from tfasr.models.decoder_block import DecoderBlock, ReluFeedForward
 from tfasr.models.feed_forward import FeedForward
 from tfasr.models.frame_stacking import StackedFeedForward
-from tfasr.models.normalization import (
-    CumulativeGroupNorm,
-    FrameNorm,
-    MaskedBatchNorm,
-    MaskedGroupNorm,
-)
+from tfasr.models.normalization import FrameNorm, MaskedBatchNorm, MaskedGroupNorm
 from tfasr.models.residual import AfterNorm
 from tfasr.models.sparse_attention import ProbSparseAttention
 from tfasr.models.subsampling import ConvSubsampling

@@ -7,10 +7,10 @@ import tensorflow as tf
 
 from tfasr.configs.model import Norm
 from tfasr.models.activations import gated, silu
+from tfasr.models.cumulative_norm import CumulativeGroupNorm
 from tfasr.models.dense import Dense
 from tfasr.models.dropout import dropout
 from tfasr.models.normalization import (
-    CumulativeGroupNorm,
     FrameNorm,
     LayerNorm,
     MaskedBatchNorm,
