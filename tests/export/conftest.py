@@ -1,6 +1,8 @@
 import pytest
 from tensorflow.python.eager import context
 
+from tfasr.export.saved_model import operations_of
+
 
 @pytest.fixture(scope="session")
 def optimised_operations():
@@ -9,7 +11,6 @@ def optimised_operations():
     def call(signature, **inputs):
         with context.collect_graphs(optimized=True) as graphs:
             signature(**inputs)
-        functions = [f.node_def for graph in graphs for f in graph.library.function]
-        return [node.op for nodes in (*functions, *(g.node for g in graphs)) for node in nodes]
+        return set().union(*(operations_of(graph) for graph in graphs))
 
     return call

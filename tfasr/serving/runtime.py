@@ -254,8 +254,9 @@ class ServedModel:
         second = np.zeros(self.sample_rate, np.int16)
         try:
             self._first_call(AUDIO, wav_bytes(second, self.sample_rate))
-            for signature in self.signatures.keys() - {AUDIO}:
-                self._first_call(signature, second.astype(np.float32))
+            for signature in self.signatures:
+                if signature != AUDIO:
+                    self._first_call(signature, second.astype(np.float32))
             if self.stream is not None:
                 silence = np.zeros(self.stream.samples, np.float32)
                 self._first_call(STREAM, Window(samples=silence, state=self.stream.start()))
