@@ -8,8 +8,8 @@ from tfasr.models.fusion import Chain, fused, fusing, inferring
 from tfasr.models.normalization import LayerNorm, MaskedGroupNorm
 
 SQUARE = Chain(
-    lambda x, factor: (factor * x * x, (x,)),
-    lambda x, upstream, factor: (2 * factor * x * upstream,),
+    lambda x, factor: (factor * x * x, (2 * factor,)),
+    lambda x, slope, upstream, factor: (slope * x * upstream,),
 )
 
 

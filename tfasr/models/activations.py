@@ -33,7 +33,7 @@ def _silu(x: tf.Tensor, *draws: tf.Tensor, **rate: float) -> tuple[tf.Tensor, Te
     wide = tf.cast(x, tf.float32)
     # tf.nn.silu has a gradient of its own, which is saved with every model.
     y = wide * tf.sigmoid(wide)
-    return tf.cast(_dropped(y, draws, rate), x.dtype), (x, *draws)
+    return tf.cast(_dropped(y, draws, rate), x.dtype), ()
 
 
 def _silu_gradient(x: tf.Tensor, *others: tf.Tensor, **rate: float) -> tuple[tf.Tensor, ...]:
@@ -70,7 +70,7 @@ def gated(x: tf.Tensor, mask: tf.Tensor) -> tf.Tensor:
 def _gated(x: tf.Tensor, mask: tf.Tensor) -> tuple[tf.Tensor, Tensors]:
     value, gate = tf.split(tf.cast(x, tf.float32), 2, -1)
     y = tf.where(mask[:, :, None], value * tf.sigmoid(gate), 0.0)
-    return tf.cast(y, x.dtype), (x, mask)
+    return tf.cast(y, x.dtype), ()
 
 
 def _gated_gradient(

@@ -156,7 +156,9 @@ class RelativeAttention(keras.layers.Layer):
     ) -> tf.Tensor:
         """Weighs keys [B, H, P + T, D/H] for queries [B, H, T, D/H], where these see them."""
         size = query.shape[-1]
-        sinusoids = relative_positions(tf.shape(query)[2], self.num_heads * size, past)
+        # The size of what all blocks are given alike, so that a graph needs one table for them all.
+        num_frames = tf.shape(visible)[3] - past
+        sinusoids = relative_positions(num_frames, self.num_heads * size, past)
         sinusoids = tf.pad(sinusoids, [[0, 1], [0, 0]])  # The column that the shift does not use.
         position = self._heads(self.position_dense(tf.cast(sinusoids, query.dtype))[None])
         scale = size**-0.5

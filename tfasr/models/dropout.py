@@ -1,10 +1,10 @@
 """Dropout whose draws are counted."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import tensorflow as tf
 
-from tfasr.models.fusion import Chain, fused
+from tfasr.models.fusion import fused
 
 
 def dropout(x: tf.Tensor, rate: float, seed: tf.Tensor | None) -> tf.Tensor:
@@ -23,7 +23,13 @@ def dropout(x: tf.Tensor, rate: float, seed: tf.Tensor | None) -> tf.Tensor:
     """
     if seed is None or rate == 0:
         return x
-    return _DROPOUT(x, draws_like(x, seed), rate=rate)
+    draws = draws_like(x, seed)
+
+    @tf.custom_gradient
+    def drop(x: tf.Tensor) -> tuple[tf.Tensor, Callable[[tf.Tensor], tf.Tensor]]:
+        return kept(x, draws, rate=rate), lambda upstream: kept(upstream, draws, rate=rate)
+
+    return drop(x)
 
 
 def draws_like(x: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
@@ -48,12 +54,6 @@ def kept(x: tf.Tensor, draws: tf.Tensor, rate: float) -> tf.Tensor:
     threshold = min(round(rate * 256), 255)
     high = draws >= tf.constant(threshold, tf.uint8)
     return tf.where(high, x * (256 / (256 - threshold)), tf.zeros([], x.dtype))
-
-
-_DROPOUT = Chain(
-    lambda x, draws, rate: (kept(x, draws, rate=rate), (draws,)),
-    lambda draws, upstream, rate: (kept(upstream, draws, rate=rate), None),
-)
 
 
 def split_seed(seed: tf.Tensor | None) -> Iterator[tf.Tensor | None]:

@@ -82,10 +82,10 @@ class Chain:
     """A function with a gradient of its own, forward and backward one pass over memory each.
 
     Args:
-        forward: From tensors, and settings by keyword, to a tensor and a tuple of tensors that
-            the gradient needs.
-        backward: From those, and the upstream gradient, with the same settings, to a gradient
-            for each tensor; None for one that has none.
+        forward: From tensors, and settings by keyword, to a tensor and a tuple of what else the
+            gradient needs. None of what it was given: what XLA passes on, it copies.
+        backward: From the tensors, that tuple and the upstream gradient, with the same settings,
+            to a gradient for each tensor; None for one that has none.
 
     Call:
         tensors: As `forward` takes them.
@@ -107,7 +107,7 @@ class Chain:
 
         @tf.custom_gradient
         def whole(*tensors: tf.Tensor) -> tuple[tf.Tensor, Callable[[tf.Tensor], Any]]:
-            y, kept = self.forward(*tensors, **settings)
-            return y, lambda upstream: self.backward(*kept, upstream, **settings)
+            y, others = self.forward(*tensors, **settings)
+            return y, lambda upstream: self.backward(*tensors, *others, upstream, **settings)
 
         return whole(*(tf.convert_to_tensor(tensor) for tensor in tensors))
