@@ -2,11 +2,13 @@
 
 Forward, backward and Adam from waveforms, 8 utterances of 10 s and 40 tokens: of the preset
 `conformer_s_transducer`, with float32 and with bfloat16 products, and of TensorFlowASR's model of
-the same size. Each has a process of its own. They take their steps in turn, so that a change of the
-machine's speed meets all, and a ratio is the median of the rounds' ratios. Seconds of processors,
-all cores together, hang less on what else the machine does. Memory is the process's peak, its start
-and its graph included. TensorFlowASR has an environment of its own in `--peers`, made when it is
-missing; where that cannot be, the table says so. Linux only.
+the same size. Ours takes the steps of `tfasr train`, a batch in four parts side by side
+(`optimizer.parallel`); for its memory it is measured whole too. Each has a process of its own. They
+take their steps in turn, so that a change of the machine's speed meets all, and a ratio is the
+median of the rounds' ratios. Seconds of processors, all cores together, hang less on what else the
+machine does. Memory is the process's peak, its start and its graph included. TensorFlowASR has an
+environment of its own in `--peers`, made when it is missing; where that cannot be, the table says
+so. Linux only.
 `python -m benchmarks.transducer [--rounds N] [--json]`
 """
 
@@ -25,18 +27,20 @@ from benchmarks.peers import TENSORFLOWASR
 from benchmarks.step_workers import StepWorker, answer_steps
 from tfasr.configs.features import FbankConfig
 from tfasr.configs.presets import CONFORMER_S_TRANSDUCER
-from tfasr.configs.seeds import counted_generator
-from tfasr.configs.training import OptimizerConfig
+from tfasr.configs.seeds import counted_generator, counted_seed
+from tfasr.configs.training import OptimizerConfig, TrainConfig
 from tfasr.features.fbank import fbank
-from tfasr.losses.transducer import transducer_loss
 from tfasr.models.building import build_model
 from tfasr.models.initialization import initialize
 from tfasr.models.layout import Layout
 from tfasr.training.optimizer import make_optimizer
+from tfasr.training.steps import Batch, Steps
 
 BETTER = {"step_vs_tensorflowasr": "higher", "memory_vs_tensorflowasr": "higher"}
 
 _BATCH, _SECONDS, _TOKENS, _RATE = 8, 10, 40, 16000
+_PARALLEL = 4
+_WHOLE = " whole"
 _FLOAT32, _BFLOAT16, _PEER = "ours, float32", "ours, bfloat16", "TensorFlowASR"
 _PRECISIONS: dict[str, Any] = {_FLOAT32: "float32", _BFLOAT16: "mixed_bfloat16"}
 
@@ -51,7 +55,8 @@ def main() -> None:
     arguments = parser.parse_args()
     if arguments.take:
         name, folder = arguments.take
-        _answer(name, Path(folder))
+        parallel = 1 if name.endswith(_WHOLE) else _PARALLEL
+        _answer(_PRECISIONS[name.removesuffix(_WHOLE)], parallel, Path(folder))
         return
     with tempfile.TemporaryDirectory() as folder:
         _write_batch(Path(folder))
@@ -62,11 +67,11 @@ def main() -> None:
             for worker in workers.values():
                 worker.take()
         gigabytes = {name: worker.finish() for name, worker in workers.items()}
-    print(f"{'':15}parameters   s a step (least to most)   processor s   peak GB")
+    print(f"{'':20}parameters   s a step (least to most)   processor s   peak GB")
     for name, worker in workers.items():
         spread = f"{min(worker.seconds):.2f} to {max(worker.seconds):.2f}"
         print(
-            f"{name:15}{worker.parameters:10,d} {median(worker.seconds):8.2f} ({spread:16})"
+            f"{name:20}{worker.parameters:10,d} {median(worker.seconds):8.2f} ({spread:16})"
             f"{median(worker.processor):14.2f}{gigabytes[name]:10.2f}"
         )
     figures = _figures(workers, gigabytes)
@@ -87,7 +92,7 @@ def _figures(
             ours, theirs = workers[name], workers[_PEER]
             step = _ratio(theirs.seconds, ours.seconds)
             processor = _ratio(theirs.processor, ours.processor)
-            memory = gigabytes[_PEER] / gigabytes[name]
+            memory = gigabytes[_PEER] / gigabytes[name + _WHOLE]
         figures[f"step_vs_tensorflowasr{ending}"] = step
         figures[f"processor_vs_tensorflowasr{ending}"] = processor
         figures[f"memory_vs_tensorflowasr{ending}"] = memory
@@ -109,7 +114,8 @@ def _write_batch(folder: Path) -> None:
 def _workers(peers: Path, folder: str) -> dict[str, StepWorker]:
     workers = {
         name: StepWorker([sys.executable, "-m", "benchmarks.transducer", "--take", name, folder])
-        for name in _PRECISIONS
+        for precision in _PRECISIONS
+        for name in (precision, precision + _WHOLE)
     }
     python = TENSORFLOWASR.python(peers)
     if python is not None:
@@ -118,32 +124,33 @@ def _workers(peers: Path, folder: str) -> dict[str, StepWorker]:
     return workers
 
 
-def _answer(name: str, folder: Path) -> None:
+def _answer(precision: Any, parallel: int, folder: Path) -> None:
     """Answers with the steps of our model."""
-    waveforms, tokens = (np.load(folder / f"{part}.npy") for part in ("waveforms", "tokens"))
-    model = build_model(CONFORMER_S_TRANSDUCER, precision=_PRECISIONS[name])
+    if parallel > 1:
+        # As `tfasr train` does.
+        tf.config.threading.set_intra_op_parallelism_threads(1)
+    config, settings = CONFORMER_S_TRANSDUCER, OptimizerConfig(average=0.0, parallel=parallel)
+    model = build_model(config, precision=precision)
     layout = Layout(model)
     initialize(layout, 0)
-    optimizer = make_optimizer(OptimizerConfig())
-    variables = model.trainable_variables
-    optimizer.build(variables)
-    num_tokens = tf.fill([_BATCH], _TOKENS)
+    optimizer = make_optimizer(settings)
+    optimizer.build(model.trainable_variables)
+    train = TrainConfig(data=folder, run=folder, model=config, optimizer=settings)
+    steps, seed = Steps(model, model, optimizer, train), counted_seed(0, "benchmarks.transducer")
+    waveforms, tokens = (np.load(folder / f"{part}.npy") for part in ("waveforms", "tokens"))
+    features_of = tf.function(lambda waveforms: fbank(waveforms, FbankConfig()), autograph=False)
 
-    @tf.function(autograph=False)
-    def step(waveforms: tf.Tensor, tokens: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
-        features = fbank(waveforms, FbankConfig())
-        num_frames = tf.fill([_BATCH], tf.shape(features)[1])
-        with tf.GradientTape() as tape:
-            encoded, _ = model.encode(features, num_frames, seed)
-            predicted = model.prediction(tokens, num_tokens, seed)
-            frames = model.encoded_frames(num_frames)
-            losses = transducer_loss(model.joint, encoded, frames, predicted, tokens, num_tokens)
-            loss = tf.reduce_mean(losses)
-        optimizer.apply_gradients(zip(tape.gradient(loss, variables), variables, strict=True))
-        return loss
+    def step() -> float:
+        features = features_of(waveforms)
+        batch: Batch = {
+            "features": features,
+            "num_frames": tf.fill([_BATCH], features.shape[1]),
+            "tokens": tf.constant(tokens),
+            "num_tokens": tf.fill([_BATCH], _TOKENS),
+        }
+        return steps.take([batch], [seed]).loss
 
-    batch = (tf.constant(waveforms), tf.constant(tokens), tf.constant([0, 1]))
-    answer_steps(layout.parameters(), lambda: float(step(*batch)))
+    answer_steps(layout.parameters(), step)
 
 
 if __name__ == "__main__":
