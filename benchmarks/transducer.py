@@ -67,11 +67,11 @@ def main() -> None:
             for worker in workers.values():
                 worker.take()
         gigabytes = {name: worker.finish() for name, worker in workers.items()}
-    print(f"{'':20}parameters   s a step (least to most)   processor s   peak GB")
+    print(f"{'':22}parameters   s a step (least to most)   processor s   peak GB")
     for name, worker in workers.items():
         spread = f"{min(worker.seconds):.2f} to {max(worker.seconds):.2f}"
         print(
-            f"{name:20}{worker.parameters:10,d} {median(worker.seconds):8.2f} ({spread:16})"
+            f"{name:22}{worker.parameters:10,d} {median(worker.seconds):8.2f} ({spread:16})"
             f"{median(worker.processor):14.2f}{gigabytes[name]:10.2f}"
         )
     figures = _figures(workers, gigabytes)
