@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 import keras
@@ -107,7 +108,7 @@ class Steps:
         def step(batch: Batch, seed: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
             loss, short, gradients = gradients_of(batch, seed)
             norm = use(gradients)
-            return loss, tf.reduce_sum(tf.cast(short, tf.int32)), norm
+            return loss, short, norm
 
         return step  # type: ignore[no-any-return]
 
@@ -121,48 +122,69 @@ class Steps:
         }
 
     def _gradients(
-        self, batch: Batch, seed: tf.Tensor, mean: Callable[[tf.Tensor], tf.Tensor] = tf.reduce_mean
+        self, batch: Batch, seed: tf.Tensor, share: tf.Tensor | None = None
     ) -> tuple[tf.Tensor, tf.Tensor, list[tf.Tensor]]:
-        """Gives the loss, which utterances [B] are too short, and a gradient for each variable."""
+        """Gives the loss, how many utterances are too short, and a gradient for each variable.
+
+        `share` [B] float says what each utterance counts in the loss, and leaves out those of
+        none; None is for the mean.
+        """
         with fusing():
             with tf.GradientTape() as tape:
                 cost = model_losses(self.model, batch, self.config.objective, seed)
-                loss = mean(cost.losses)
+                if share is None:
+                    loss, short = tf.reduce_mean(cost.losses), cost.short
+                else:
+                    loss, short = tf.reduce_sum(share * cost.losses), cost.short & (share > 0)
             gradients = tape.gradient(loss, self.variables)
-        return loss, cost.short, gradients
+        return loss, tf.reduce_sum(tf.cast(short, tf.int32)), gradients
 
     def _side_by_side(self) -> Callable[..., Any]:
-        """Makes what gives the same as `_gradients` of the parts of a batch."""
+        """Makes what gives the same as `_gradients`, of the parts of a batch."""
         count = self.config.optimizer.parallel
 
-        # One copy of the graph for all parts, which inlining would undo.
+        # Inlined, the whole would be optimised anew for each part.
         @tf.function(
-            input_signature=[self._signature, tf.TensorSpec([None]), _SEED],
+            input_signature=[self._signature, _SEED, tf.TensorSpec([None])],
             autograph=False,
             experimental_attributes={"_noinline": True},
         )
-        def of_part(batch: Batch, share: tf.Tensor, seed: tf.Tensor) -> Any:
-            loss, short, gradients = self._gradients(
-                batch, seed, lambda losses: tf.reduce_sum(share * losses)
-            )
+        def of_part(batch: Batch, seed: tf.Tensor, share: tf.Tensor) -> Any:
+            loss, short, gradients = self._gradients(batch, seed, share)
             return loss, short, [tf.convert_to_tensor(gradient) for gradient in gradients]
 
         def gradients_of(batch: Batch, seed: tf.Tensor) -> Any:
+            traced = of_part.get_concrete_function()
             utterances = tf.shape(batch["num_tokens"])[0]
-            # Alike in size, so that they share compiled programs: the last utterance fills up
-            # the last parts, and counts once.
-            places = tf.range(-(-utterances // count) * count)
-            rows = tf.minimum(places, utterances - 1)
-            parted = {name: tf.split(tf.gather(of, rows), count) for name, of in batch.items()}
-            share = tf.cast(places < utterances, tf.float32) / tf.cast(utterances, tf.float32)
-            shares, seeds = tf.split(share, count), split_seed(seed)
-            outcomes = [
-                of_part({name: parts[index] for name, parts in parted.items()}, part, next(seeds))
-                for index, part in enumerate(shares)
-            ]
-            losses, short, gradients = zip(*outcomes, strict=True)
-            sums = [tf.add_n(each) for each in zip(*gradients, strict=True)]
-            return tf.add_n(losses), tf.concat(short, 0)[:utterances], sums
+            size = -(-utterances // count)
+            seeds = tf.stack(list(islice(split_seed(seed), count)))
+
+            def add_part(part: tf.Tensor, *sums: Any) -> Any:
+                # Alike in size, so that they share compiled programs: the last utterance fills up
+                # the last parts, and counts once.
+                places = part * size + tf.range(size)
+                rows = tf.minimum(places, utterances - 1)
+                share = tf.cast(places < utterances, tf.float32) / tf.cast(utterances, tf.float32)
+                given = (
+                    {name: tf.gather(of, rows) for name, of in batch.items()},
+                    seeds[part],
+                    share,
+                )
+                # It reads variables, and a call that says so would wait for the one before.
+                results = tf.raw_ops.PartitionedCall(
+                    args=[*tf.nest.flatten(given), *traced.captured_inputs],
+                    Tout=[output.dtype for output in traced.outputs],
+                    f=traced,
+                )
+                outcome = tf.nest.pack_sequence_as(traced.structured_outputs, results)
+                return part + 1, *tf.nest.map_structure(tf.add, sums, outcome)
+
+            # Calls in places of their own would each keep a graph of their own, of 0.1 GB.
+            sums = 0.0, 0, [tf.zeros(variable.shape, variable.dtype) for variable in self.variables]
+            _, *sums = tf.while_loop(
+                lambda part, *_: part < count, add_part, (0, *sums), parallel_iterations=count
+            )
+            return sums
 
         return gradients_of
 
