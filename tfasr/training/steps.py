@@ -143,11 +143,8 @@ class Steps:
         """Makes what gives the same as `_gradients`, of the parts of a batch."""
         count = self.config.optimizer.parallel
 
-        # Inlined, the whole would be optimised anew for each part.
         @tf.function(
-            input_signature=[self._signature, _SEED, tf.TensorSpec([None])],
-            autograph=False,
-            experimental_attributes={"_noinline": True},
+            input_signature=[self._signature, _SEED, tf.TensorSpec([None])], autograph=False
         )
         def of_part(batch: Batch, seed: tf.Tensor, share: tf.Tensor) -> Any:
             loss, short, gradients = self._gradients(batch, seed, share)
