@@ -45,7 +45,7 @@ def main() -> None:
     if arguments.case:
         tf.config.threading.set_intra_op_parallelism_threads(arguments.threads)
         tf.config.threading.set_inter_op_parallelism_threads(1)
-        *_, take = make_steps(config, arguments.precision, arguments.case)
+        _, take, _ = make_steps(config, arguments.precision, arguments.case)
         print(json.dumps(_times(take)))
         return
     with tempfile.TemporaryDirectory() as folder:

@@ -14,24 +14,24 @@ from typing import Any
 
 
 def answer_steps(
-    parameters: int, step: Callable[[], float], reference: float | None = None
+    parameters: int, step: Callable[[], float], reference: Callable[[], float] | None = None
 ) -> None:
     """Takes a step to build its graph, then one for each line of the input, and prints figures.
 
     Args:
         parameters: Of the model.
         step: Takes a step, and gives its loss when it is done.
-        reference: A loss by which peers are seen to compute the same; the first step's where
-            there is none.
+        reference: Gives a loss by which peers are seen to compute the same; the first step's
+            where there is none. It is asked for last: its memory is no step's.
     """
     first = step()
-    _print(parameters=parameters, loss=first if reference is None else reference)
+    _print(parameters=parameters, loss=first)
     for _ in sys.stdin:
         started, processor = time.perf_counter(), time.process_time()
         step()
         _print(seconds=time.perf_counter() - started, processor=time.process_time() - processor)
     [kilobytes] = re.findall(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text())
-    _print(gigabytes=int(kilobytes) / 1024**2)
+    _print(gigabytes=int(kilobytes) / 1024**2, loss=reference() if reference else first)
 
 
 def _print(**figures: float) -> None:
@@ -67,11 +67,12 @@ class StepWorker:
         self.processor.append(answer["processor"])
 
     def finish(self) -> float:
-        """Ends the process; gives its peak memory in gigabytes."""
+        """Ends the process, whose loss is its reference then; gives its peak memory in GB."""
         self.process.stdin.close()
-        gigabytes = self._answer()["gigabytes"]
+        answer = self._answer()
+        self.loss = answer["loss"]
         self.process.wait()
-        return gigabytes
+        return answer["gigabytes"]
 
     def _answer(self) -> dict[str, float]:
         line = self.process.stdout.readline()

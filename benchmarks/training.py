@@ -110,10 +110,7 @@ def main() -> None:
         config = PRESETS[_SIZES[size]]
         encoder = replace(config.encoder, recompute=arguments.recompute)
         config = replace(config, encoder=encoder)
-        parameters, reference, take = make_steps(
-            config, precision, Path(folder), arguments.parallel
-        )
-        answer_steps(parameters, take, reference)
+        answer_steps(*make_steps(config, precision, Path(folder), arguments.parallel))
         return
     figures: dict[str, float | None] = {}
     for size in arguments.sizes.split(","):
@@ -258,16 +255,20 @@ def _tell(
 
 def make_steps(
     config: ModelConfig, precision: str, folder: Path, parallel: int = 1
-) -> tuple[int, float, Callable[[], float]]:
-    """Makes our model; gives its parameters, its loss without dropout, and what takes a step."""
+) -> tuple[int, Callable[[], float], Callable[[], float]]:
+    """Makes our model; gives its parameters, what takes a step, and its first dropout-free loss."""
     if parallel > 1:
         # As `tfasr train` does.
         tf.config.threading.set_intra_op_parallelism_threads(1)
     model = build_model(config, precision=_PRECISIONS[precision])
     layout = Layout(model)
     weights = np.load(folder / "weights.npz")
-    for entry in layout:
-        entry.variable.assign(weights[place_of(entry)])
+
+    def assign_weights() -> None:
+        for entry in layout:
+            entry.variable.assign(weights[place_of(entry)])
+
+    assign_weights()
     settings = OptimizerConfig(average=0.0, parallel=parallel)
     train = TrainConfig(data=folder, run=folder, model=config, optimizer=settings)
     optimizer = make_optimizer(settings)
@@ -279,9 +280,13 @@ def make_steps(
         "tokens": tf.constant(np.load(folder / "tokens.npy")),
         "num_tokens": tf.fill([features.shape[0]], _TOKENS),
     }
-    reference = float(tf.reduce_mean(model_losses(model, batch, train.objective, None).losses))
     steps, seed = Steps(model, model, optimizer, train), counted_seed(_SEED, "benchmarks.training")
-    return layout.parameters(), reference, lambda: steps.take([batch], [seed]).loss
+
+    def reference() -> float:
+        assign_weights()
+        return float(tf.reduce_mean(model_losses(model, batch, train.objective, None).losses))
+
+    return layout.parameters(), lambda: steps.take([batch], [seed]).loss, reference
 
 
 if __name__ == "__main__":
