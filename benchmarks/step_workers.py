@@ -68,16 +68,17 @@ class StepWorker:
 
     def finish(self) -> float:
         """Ends the process, whose loss is its reference then; gives its peak memory in GB."""
-        self.process.stdin.close()
-        answer = self._answer()
+        with self.process:
+            self.process.stdin.close()
+            answer = self._answer()
         self.loss = answer["loss"]
-        self.process.wait()
         return answer["gigabytes"]
 
     def _answer(self) -> dict[str, float]:
         line = self.process.stdout.readline()
         if not line:
-            raise RuntimeError("a worker must answer; it ended, and says why above")
+            with self.process:
+                raise RuntimeError("a worker must answer; it ended, and says why above")
         answer: dict[str, float] = json.loads(line)
         return answer
 

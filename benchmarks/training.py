@@ -256,7 +256,12 @@ def _tell(
 def make_steps(
     config: ModelConfig, precision: str, folder: Path, parallel: int = 1
 ) -> tuple[int, Callable[[], float], Callable[[], float]]:
-    """Makes our model; gives its parameters, what takes a step, and its first dropout-free loss."""
+    """Makes our model.
+
+    Returns:
+        Its parameters, what takes a step, and what gives the loss of its first weights without
+        dropout.
+    """
     if parallel > 1:
         # As `tfasr train` does.
         tf.config.threading.set_intra_op_parallelism_threads(1)
