@@ -138,9 +138,10 @@ def worsened(
             was, is_now = before.get(name, {}).get(key, {}).get("median"), figure["median"]
             if was is None or is_now is None:
                 continue
-            worse = is_now > was * (1 + _WORSE)
+            # An overhead may be below zero.
+            worse = is_now > was + _WORSE * abs(was)
             if figure["better"] == "higher":
-                worse = is_now * (1 + _WORSE) < was
+                worse = was > is_now + _WORSE * abs(is_now)
             if worse:
                 found.append(f"{name} {key}: {was:.3g} became {is_now:.3g}")
     return found

@@ -50,6 +50,13 @@ def test_what_became_less_than_a_tenth_worse_is_not():
     assert bench.worsened(before, now) == []
 
 
+def test_a_figure_below_zero_is_worse_by_more_than_a_tenth_of_its_size():
+    before = {"serving": {"overhead": figure(-0.02, "lower")}}
+    for value, worse in ((-0.02, False), (-0.019, False), (-0.017, True)):
+        now = {"serving": {"overhead": figure(value, "lower")}}
+        assert bool(bench.worsened(before, now)) == worse
+
+
 def test_a_figure_that_one_of_both_lacks_is_not_compared():
     before = {"speed": {"ratio": figure(None, "higher")}}
     now = {"speed": {"ratio": figure(1.0, "higher")}, "new": {"ratio": figure(1.0, "higher")}}
