@@ -67,7 +67,7 @@ class StepWorker:
         self.processor.append(answer["processor"])
 
     def finish(self) -> float:
-        """Ends the process, whose loss is its reference then; gives its peak memory in GB."""
+        """Ends the process and asks for its reference; gives its peak memory in gigabytes."""
         with self.process:
             self.process.stdin.close()
             answer = self._answer()

@@ -4,7 +4,7 @@ import pytest
 
 from benchmarks.step_workers import StepWorker, take_turns
 
-# Its steps have losses 1, 2, and so on; its reference says how many there were.
+# Its steps have losses 1, 2, and so on; a reference takes the next of them.
 COUNTING = """
 from itertools import count
 from benchmarks.step_workers import answer_steps

@@ -56,11 +56,6 @@ def joins_layer_norms() -> bool:
     return _INFERRING.get() == "joined" and not tf.executing_eagerly()
 
 
-def is_fusing() -> bool:
-    """Whether what is traced now is compiled: never step by step."""
-    return _FUSING.get() and not tf.executing_eagerly()
-
-
 def fused(function: Callable[..., Any]) -> Callable[..., Any]:
     """Has a function of tensors, and settings by keyword, compiled wherever chains are.
 
@@ -70,7 +65,8 @@ def fused(function: Callable[..., Any]) -> Callable[..., Any]:
 
     @functools.wraps(function)
     def call(*tensors: tf.Tensor, **settings: Any) -> Any:
-        if not is_fusing():
+        # Step by step there is no graph to compile.
+        if tf.executing_eagerly() or not _FUSING.get():
             return function(*tensors, **settings)
         # A tape that saw them would have a gradient of the gradient made.
         return compiled(*(tf.stop_gradient(tensor) for tensor in tensors), **settings)

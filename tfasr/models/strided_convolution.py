@@ -62,31 +62,7 @@ def subsampled_patches(
 
         def gradient(upstream: tf.Tensor) -> Any:
             upstream = tf.raw_ops.ReluGrad(gradients=upstream, features=y)
-            ends = [[0, tf.shape(patches)[1] % _STRIDE], [0, patches.shape[2] % _STRIDE]]
-            even = [1, None, patches.shape[2] + ends[1][1], patches.shape[3]]
-
-            def of_utterance(
-                index: tf.Tensor, of_first: tf.Tensor, of_second: tf.Tensor
-            ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-                here = tf.pad(patches[index, None], [[0, 0], *ends, [0, 0]])
-                here.set_shape(even)
-                above = upstream[index, None]
-                x = _first(here, first)
-                kernel = _kernel_gradient(x, second, above)
-                # Nine planes of x are gone before its gradient is there.
-                with tf.control_dependencies([kernel]):
-                    below = _input_gradient(x, second, above)
-                rows, columns = (tf.reshape(each, [-1, each.shape[-1]]) for each in (here, below))
-                products = tf.matmul(rows, columns, transpose_a=True)
-                return index + 1, of_first + products, of_second + kernel
-
-            count = tf.shape(patches)[0]
-            _, of_first, of_second = tf.while_loop(
-                lambda index, *_: index < count,
-                of_utterance,
-                (0, tf.zeros_like(first), tf.zeros_like(second)),
-                parallel_iterations=1,
-            )
+            of_first, of_second = _both_kernel_gradients(patches, first, second, upstream)
             # Is left out of a graph where nobody asks for it.
             below = _input_gradient(_first(patches, first), second, upstream)
             of_patches = tf.matmul(below, first, transpose_b=True)
@@ -107,6 +83,38 @@ def _convolved(x: tf.Tensor, kernel: tf.Tensor, bias: tf.Tensor) -> tf.Tensor:
     return tf.nn.relu(tf.nn.bias_add(tf.nn.conv2d(x, kernel, _STRIDE, "VALID"), bias))
 
 
+def _both_kernel_gradients(
+    patches: tf.Tensor, first: tf.Tensor, second: tf.Tensor, upstream: tf.Tensor
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """Sums the gradients of both kernels over the utterances, one after the other."""
+    ends = [[0, tf.shape(patches)[1] % _STRIDE], [0, patches.shape[2] % _STRIDE]]
+    even = [1, None, patches.shape[2] + ends[1][1], patches.shape[3]]
+
+    def of_utterance(
+        index: tf.Tensor, of_first: tf.Tensor, of_second: tf.Tensor
+    ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+        here = tf.pad(patches[index, None], [[0, 0], *ends, [0, 0]])
+        here.set_shape(even)
+        above = upstream[index, None]
+        x = _first(here, first)
+        kernel = _kernel_gradient(x, second, above)
+        # Nine planes of x are gone before its gradient is there.
+        with tf.control_dependencies([kernel]):
+            below = _input_gradient(x, second, above)
+        rows, columns = (tf.reshape(each, [-1, each.shape[-1]]) for each in (here, below))
+        products = tf.matmul(rows, columns, transpose_a=True)
+        return index + 1, of_first + products, of_second + kernel
+
+    count = tf.shape(patches)[0]
+    _, of_first, of_second = tf.while_loop(
+        lambda index, *_: index < count,
+        of_utterance,
+        (0, tf.zeros_like(first), tf.zeros_like(second)),
+        parallel_iterations=1,
+    )
+    return of_first, of_second
+
+
 def _input_gradient(x: tf.Tensor, kernel: tf.Tensor, upstream: tf.Tensor) -> tf.Tensor:
     below = tf.raw_ops.Conv2DBackpropInput(
         input_sizes=tf.shape(x),
@@ -119,16 +127,16 @@ def _input_gradient(x: tf.Tensor, kernel: tf.Tensor, upstream: tf.Tensor) -> tf.
 
 
 def _kernel_gradient(x: tf.Tensor, kernel: tf.Tensor, upstream: tf.Tensor) -> tf.Tensor:
-    """Gives the kernel's gradient, where the frames and bins of `x` are even."""
+    """Gives the gradient of the second kernel; `x` has even numbers of frames and bins."""
     # TensorFlow's own takes up to three times as long as these nine products, and with slices of
     # stride two they would too.
     frames, bins = tf.unstack(tf.shape(upstream)[1:3])
-    twos = tf.reshape(x, [-1, frames + 1, _STRIDE, bins + 1, _STRIDE, x.shape[-1]])
+    by_twos = tf.reshape(x, [-1, frames + 1, _STRIDE, bins + 1, _STRIDE, x.shape[-1]])
     flat = tf.reshape(upstream, [-1, kernel.shape[-1]])
     products = []
     for row, column in np.ndindex(_SIDE, _SIDE):
-        (frame, place), (bin_, side) = divmod(row, _STRIDE), divmod(column, _STRIDE)
-        plane = twos[:, frame : frame + frames, place, bin_ : bin_ + bins, side]
+        top, left = row // _STRIDE, column // _STRIDE
+        plane = by_twos[:, top : top + frames, row % _STRIDE, left : left + bins, column % _STRIDE]
         seen = tf.reshape(plane, [-1, x.shape[-1]])
         products.append(tf.matmul(seen, flat, transpose_a=True))
     return tf.reshape(tf.stack(products), tf.shape(kernel))
